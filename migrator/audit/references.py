@@ -1,0 +1,67 @@
+"""Keyed references: how the audit log names accounts and conversations without naming them.
+
+Each subject (an account; a shared room) has a salt of its own in the migrator database. Its reference key is
+HMAC-SHA256(campaign reference key, salt); a reference is the first 16 bytes of HMAC-SHA256(reference key, id), in hex.
+A conversation is named under its owner's key, so that erasing one salt unlinks everything about that subject.
+"""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+
+from migrator.core.errors import IntegrityError
+from migrator.database import tables
+
+_SALT_BYTES = 16
+_CHUNK = 500
+
+
+def ensure_salts(connection: sa.Connection, subject_ids: Iterable[str]) -> None:
+    """Give a salt to each subject that has none, in the caller's transaction."""
+    wanted = set(subject_ids)
+    missing = sorted(wanted - _salts(connection, wanted).keys())
+    if missing:
+        connection.execute(
+            tables.reference_salt.insert(),
+            [{"subject_id": s, "salt": os.urandom(_SALT_BYTES)} for s in missing],
+        )
+
+
+def _salts(connection: sa.Connection, subject_ids: Iterable[str]) -> dict[str, bytes]:
+    ids = sorted(set(subject_ids))
+    found: dict[str, bytes] = {}
+    table = tables.reference_salt
+    for start in range(0, len(ids), _CHUNK):
+        query = sa.select(table.c.subject_id, table.c.salt).where(table.c.subject_id.in_(ids[start : start + _CHUNK]))
+        found.update((row[0], row[1]) for row in connection.execute(query))
+    return found
+
+
+class References:
+    """Computes references; holds the campaign's reference key in memory."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "References(…)"
+
+    def accounts(self, connection: sa.Connection, account_ids: Iterable[str]) -> dict[str, str]:
+        """References of accounts, which must have salts."""
+        return self.of(connection, {account_id: account_id for account_id in account_ids})
+
+    def of(self, connection: sa.Connection, subject_of: Mapping[str, str]) -> dict[str, str]:
+        """References of ids (accounts, conversations), each under its subject's key: id → subject id."""
+        salts = _salts(connection, subject_of.values())
+        result = {}
+        for identifier, subject in subject_of.items():
+            if subject not in salts:
+                raise IntegrityError("the reference key of a subject was erased: its entries can't be linked")
+            subject_key = hmac.digest(self._key, salts[subject], hashlib.sha256)
+            result[identifier] = hmac.digest(subject_key, identifier.encode("utf-8", "surrogateescape"), "sha256")[
+                :16
+            ].hex()
+        return result

@@ -1,0 +1,165 @@
+"""A campaign as one process has it open: settings, clock, database, source, key services, references.
+
+`CampaignSpec` is what crosses a process boundary: settings and paths, never keys. A worker opens its own `Campaign`
+from it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from migrator import plugins
+from migrator.audit.log import AuditLog
+from migrator.audit.references import References
+from migrator.core.clock import Clock
+from migrator.core.encoding import canonical_json
+from migrator.core.errors import ConfigError, KeyServiceError
+from migrator.core.model import Environment
+from migrator.core.settings import Settings
+from migrator.database import schema, tables
+from migrator.database.connect import Database
+from migrator.keyservices.interface import KeyRefusal, KeyService
+from migrator.schemes.interface import Scheme
+from migrator.secrets import absolute_url, resolve_text
+from migrator.stores.interface import MessageStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignSpec:
+    """All that a process needs to open a campaign. `actor` is who the audit log names; paths are below `directory`."""
+
+    settings: Settings
+    directory: Path
+    clock: Clock
+    actor: str
+
+
+class KeyServices:
+    """The campaign's key services: which one wraps for a region, which one unwraps what it wrapped."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self._regions = settings.keys.regions
+        self._default = settings.keys.service
+        self._directory = directory
+        self._open: dict[str, KeyService] = {}
+
+    def default(self) -> KeyService:
+        """The service of the campaign itself."""
+        return self._at(self._default)
+
+    def for_region(self, region: str | None) -> KeyService | None:
+        """The service for an account's region: None where regions have services and this one has none."""
+        if not self._regions or region is None:
+            return self.default()
+        address = self._regions.get(region)
+        return None if address is None else self._at(address)
+
+    def named(self, name: str) -> KeyService:
+        """The service that recorded `name` beside what it wrapped."""
+        for address in (self._default, *self._regions.values()):
+            service = self._at(address)
+            if service.name == name:
+                return service
+        raise KeyServiceError(
+            f"no configured key service is {name!r}, which wrapped this key",
+            hint="put it back under [keys]: what it wrapped can be read with it alone",
+        )
+
+    def _at(self, address: str) -> KeyService:
+        if address not in self._open:
+            implementation, rest = plugins.key_service_class(address)
+            self._open[address] = implementation.open(rest, directory=self._directory)
+        return self._open[address]
+
+
+class Campaign:
+    """An open campaign. Everything that it opens is closed by `close`; services take it as their first argument."""
+
+    def __init__(self, spec: CampaignSpec, *, read_only: bool = False) -> None:
+        self.spec = spec
+        self.settings = spec.settings
+        self.clock = spec.clock
+        self.actor = spec.actor
+        self.name = spec.settings.campaign.name
+        self.key_services = KeyServices(spec.settings, spec.directory)
+        url = resolve_text(spec.settings.database.url, spec.directory)
+        self.database = Database(
+            absolute_url(url, spec.directory), schema=spec.settings.database.schema_name, read_only=read_only
+        )
+
+    @property
+    def in_production(self) -> bool:
+        """Whether every gate is closed until its condition holds."""
+        return self.settings.campaign.environment is Environment.PRODUCTION
+
+    @cached_property
+    def store(self) -> MessageStore:
+        """The source, opened at first use."""
+        kind = plugins.store_class(self.settings.source.kind)
+        quorum = self.settings.authorization.quorum
+        if quorum not in kind.quorums:
+            raise ConfigError(
+                f"authorization.quorum {quorum.value!r} does not fit source kind {kind.kind!r}",
+                hint=f"it has {', '.join(sorted(q.value for q in kind.quorums))}",
+            )
+        url = resolve_text(self.settings.source.url, self.spec.directory)
+        return kind.open(absolute_url(url, self.spec.directory))
+
+    @cached_property
+    def scheme(self) -> Scheme:
+        """What opens the source's messages."""
+        return plugins.scheme(plugins.store_class(self.settings.source.kind).scheme)
+
+    @cached_property
+    def references(self) -> References:
+        """Keyed references for the audit log; one unwrap a process."""
+        with self.database.read() as connection:
+            row = connection.execute(
+                sa.select(tables.campaign.c.reference_key_service, tables.campaign.c.wrapped_reference_key).where(
+                    tables.campaign.c.name == self.name
+                )
+            ).one_or_none()
+        if row is None:
+            raise ConfigError(
+                f"the migrator database does not hold campaign {self.name!r}",
+                hint="check campaign.name and database.url; `migrator init` starts a new campaign",
+            )
+        key = self.key_services.named(row[0]).unwrap([(row[1], reference_context(self.name))])[0]
+        if isinstance(key, KeyRefusal):
+            raise KeyServiceError(f"the key service does not unwrap the campaign's reference key: {key.detail}")
+        return References(key)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """The audit log of this campaign."""
+        return AuditLog(
+            self.database,
+            self.spec.directory / self.settings.audit.directory,
+            origin=self.settings.origin,
+        )
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "store" in self.__dict__:
+            self.store.close()
+        self.database.close()
+
+
+def reference_context(campaign: str) -> bytes:
+    """What the wrapped reference key is bound to."""
+    return canonical_json({"campaign": campaign, "purpose": "reference-key"})
+
+
+@contextmanager
+def open_campaign(spec: CampaignSpec, *, read_only: bool = False) -> Iterator[Campaign]:
+    """Open a campaign whose database exists and has this program's schema."""
+    campaign = Campaign(spec, read_only=read_only)
+    try:
+        schema.require_current(campaign.database)
+        yield campaign
+    finally:
+        campaign.close()

@@ -1,0 +1,135 @@
+"""Every error that migrator raises on purpose, in one tree.
+
+An error knows its `code` (stable, for programs), its `exit_status`, a `hint` for the person who reads it, and
+whether something was changed before it was raised. Adapters turn foreign exceptions into one of these at their
+edge; the command line turns these into text or JSON and the exit status. No error carries plaintext or keys.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitStatus(IntEnum):
+    """Exit status of the command; 10 to 19: nothing was changed, 20 to 29: `migrator resume` goes on."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    WORK_TO_DO = 3
+    PLAN_STALE = 10
+    LEASE_HELD = 11
+    GATE = 12
+    PREFLIGHT = 13
+    LIMIT_REACHED = 20
+    ERROR_BUDGET = 21
+    STOPPED_BY_OPERATOR = 22
+    SERVICE_DOWN = 24
+    SOME_FAILED = 30
+    MISMATCH = 40
+    AUDIT_LOG = 41
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+NOTHING_CHANGED = "nothing was changed"
+RESUMABLE = "everything committed so far is kept; `migrator resume` goes on from there"
+
+
+class MigratorError(Exception):
+    """The root of the tree: a message for people, a hint what to do, and what was or was not changed."""
+
+    code: ClassVar[str] = "error"
+    exit_status: ClassVar[ExitStatus] = ExitStatus.USAGE
+
+    def __init__(self, message: str, *, hint: str = "", changed: str = NOTHING_CHANGED) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.changed = changed
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process boundaries whole: hint and all."""
+        return _rebuild, (type(self), self.message, self.hint, self.changed)
+
+
+def _rebuild(kind: type[MigratorError], message: str, hint: str, changed: str) -> MigratorError:
+    return kind(message, hint=hint, changed=changed)
+
+
+class UsageError(MigratorError):
+    """A command that makes no sense as it was given."""
+
+    code = "usage"
+
+
+class ConfigError(MigratorError):
+    """A setting that is missing, unknown, malformed or contradicts another."""
+
+    code = "configuration"
+
+
+class SchemaVersionError(MigratorError):
+    """The migrator database is newer than this program knows, or older and not upgraded."""
+
+    code = "schema_version"
+
+
+class SourceError(MigratorError):
+    """The source can't be opened, is not what the configuration says, or can't be read."""
+
+    code = "source"
+
+
+class DatabaseError(MigratorError):
+    """The migrator database can't be opened or written: locked, read-only, full, gone."""
+
+    code = "database"
+    exit_status = ExitStatus.SERVICE_DOWN
+
+
+class PlanError(MigratorError):
+    """The plan is stale, consumed, superseded or altered."""
+
+    code = "plan"
+    exit_status = ExitStatus.PLAN_STALE
+
+
+class LeaseHeldError(MigratorError):
+    """Another process holds the campaign's lease."""
+
+    code = "lease_held"
+    exit_status = ExitStatus.LEASE_HELD
+
+
+class GateError(MigratorError):
+    """A date, confirmation, approval or verification that has to come first."""
+
+    code = "gate"
+    exit_status = ExitStatus.GATE
+
+
+class KeyServiceError(MigratorError):
+    """The key service refuses for good: no such key, no permission, wrong configuration."""
+
+    code = "key_service"
+
+
+class KeyServiceUnavailableError(MigratorError):
+    """The key service can't be reached or is overloaded; worth another try later."""
+
+    code = "key_service_unavailable"
+    exit_status = ExitStatus.SERVICE_DOWN
+
+
+class AuditLogError(MigratorError):
+    """The audit log can't be written, or is not the log that the database remembers."""
+
+    code = "audit_log"
+    exit_status = ExitStatus.AUDIT_LOG
+
+
+class IntegrityError(MigratorError):
+    """A ciphertext, key or digest that is not what was written: never passed over in silence."""
+
+    code = "integrity"
+    exit_status = ExitStatus.MISMATCH

@@ -1,0 +1,124 @@
+"""RFC 6962 Merkle trees over leaf hashes, and the root over the pages of a conversation.
+
+`Frontier` is the right edge of a growing tree: appending costs amortised one hash, memory is the logarithm of the
+size, and its state is small enough to be kept with a checkpoint. Hashes are SHA-256 (32 bytes).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+PAGE_MESSAGES = 1000
+"""Messages in one leaf of a conversation's `items_root`."""
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """SHA-256(0x00 ‖ data), RFC 6962 section 2.1."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 ‖ left ‖ right), RFC 6962 section 2.1."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+@dataclass(slots=True)
+class Frontier:
+    """The roots of the perfect subtrees that make up a tree of `size` leaves, largest first."""
+
+    size: int = 0
+    roots: list[bytes] = field(default_factory=list)
+
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf by its hash."""
+        node = leaf
+        size = self.size
+        while size & 1:
+            node = node_hash(self.roots.pop(), node)
+            size >>= 1
+        self.roots.append(node)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The tree's root; of no leaves at all, the hash of nothing."""
+        if not self.roots:
+            return EMPTY_ROOT
+        node = self.roots[-1]
+        for left in reversed(self.roots[:-1]):
+            node = node_hash(left, node)
+        return node
+
+    def to_text(self) -> str:
+        """`<size>:<hex of the subtree roots>`, for a checkpoint."""
+        return f"{self.size}:{b''.join(self.roots).hex()}"
+
+    @classmethod
+    def from_text(cls, text: str) -> "Frontier":
+        """The inverse of `to_text`; `ValueError` if the parts don't fit together."""
+        size_text, _, digits = text.partition(":")
+        size, data = int(size_text), bytes.fromhex(digits)
+        if len(data) != 32 * size.bit_count():
+            raise ValueError("a frontier has one root for each bit of its size")
+        return cls(size, [data[i : i + 32] for i in range(0, len(data), 32)])
+
+
+def root_of(leaves: Iterable[bytes]) -> bytes:
+    """Root over leaf *data* (hashed here)."""
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier.append(leaf_hash(leaf))
+    return frontier.root()
+
+
+class ItemsRoot:
+    """The `items_root` of one conversation, fed message by message in order (formats, section 7).
+
+    A leaf covers `PAGE_MESSAGES` messages; its data is SHA-256 over message id, source ciphertext and server
+    ciphertext of each, every one preceded by its length in 4 bytes big-endian. A gap has an empty server ciphertext.
+    State can only be kept between leaves, so callers checkpoint at multiples of `PAGE_MESSAGES`.
+    """
+
+    __slots__ = ("_frontier", "_page", "_pending")
+
+    def __init__(self, frontier: Frontier | None = None) -> None:
+        self._frontier = frontier or Frontier()
+        self._pending = 0
+        self._page = hashlib.sha256()
+
+    def add(self, messages: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Add (message id, source ciphertext, server ciphertext) of messages that follow in order."""
+        buffer: list[bytes] = []
+        extend = buffer.extend
+        for message_id, source, server in messages:
+            extend(
+                (
+                    len(message_id).to_bytes(4, "big"), message_id,
+                    len(source).to_bytes(4, "big"), source,
+                    len(server).to_bytes(4, "big"), server,
+                )
+            )  # fmt: skip
+            self._pending += 1
+            if self._pending == PAGE_MESSAGES:
+                self._page.update(b"".join(buffer))
+                buffer.clear()
+                self._close_page()
+        if buffer:
+            self._page.update(b"".join(buffer))
+
+    def frontier(self) -> Frontier:
+        """The tree so far; only defined where the last page is complete."""
+        if self._pending:
+            raise ValueError("a frontier can't be taken inside a page")
+        return self._frontier
+
+    def root(self) -> bytes:
+        """The root over everything added; ends the last page, so nothing may follow."""
+        if self._pending:
+            self._close_page()
+        return self._frontier.root()
+
+    def _close_page(self) -> None:
+        self._frontier.append(leaf_hash(self._page.digest()))
+        self._page = hashlib.sha256()
+        self._pending = 0

@@ -1,0 +1,207 @@
+"""Whether a conversation may be opened: one pure function from facts to a decision.
+
+The rules, in the order of `SkipReason` (command-line contract, "Outcomes of a conversation"):
+
+1. The first reason that holds for any account in the quorum, or for the owner, decides.
+2. A locked, deceased or unresolvable account can't fulfil a quorum; an orphan conversation is unauthorised.
+3. Of an account's records that cover the thread the newest counts, on a tie the more restrictive; only then is
+   expiry looked at, so an expired grant never falls back to an older one. No record is no authorisation.
+4. For a minor, the record of the named guardian, an active adult, is necessary; the minor's own grant counts for
+   nothing, the minor's own refusal or withdrawal does, and of it and the guardian's the newer wins.
+5. Notice is the account's first notice, for a minor the later of the minor's and the guardian's.
+6. Something of the owner's (in a shared room: of anybody's in the quorum) must cover one of its messages.
+7. `any_participant`: one member for whom nothing of this stands against it, and who exported, is enough; otherwise the
+   reason of the member who came furthest decides.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from migrator.core.model import Account, AccountStatus, Quorum
+from migrator.core.outcomes import SKIP_ORDER, SkipReason
+
+
+class Answer(StrEnum):
+    """What an authorisation record says."""
+
+    GRANT = "grant"
+    REFUSE = "refuse"
+    WITHDRAW = "withdraw"
+
+
+_RESTRICTIVENESS = {Answer.GRANT: 0, Answer.WITHDRAW: 1, Answer.REFUSE: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An authorisation that covers the thread in question. `guardian_id` names the guardian who signed, if one did."""
+
+    answer: Answer
+    decided_at: datetime
+    valid_until: datetime | None = None
+    guardian_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountFacts:
+    """One account of the quorum: its state, the records that cover the thread, its first notice."""
+
+    account: Account
+    records: tuple[Record, ...] = ()
+    noticed_at: datetime | None = None
+    guardian: Account | None = None
+    guardian_noticed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationFacts:
+    """All that the policy looks at. `exporters`: accounts whose exports cover at least one of the messages."""
+
+    owner_id: str | None
+    accounts: tuple[AccountFacts, ...]
+    messages: int
+    exporters: frozenset[str] = frozenset()
+    orphan: bool = False
+    in_cohort: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the campaign asks for."""
+
+    quorum: Quorum
+    notice_period: timedelta
+
+
+class Action(StrEnum):
+    """What to do with a conversation."""
+
+    REWRAP = "rewrap"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The action, and for a skip its reason."""
+
+    action: Action
+    reason: SkipReason | None = None
+
+
+REWRAP = Decision(Action.REWRAP)
+_SKIP = {reason: Decision(Action.SKIP, reason) for reason in SkipReason}
+
+
+def decide(facts: ConversationFacts, policy: Policy, now: datetime) -> Decision:
+    """Decide for one conversation; total, deterministic, without side effects."""
+    if not facts.in_cohort:
+        return _SKIP[SkipReason.OUT_OF_COHORT]
+    if facts.messages == 0:
+        return _SKIP[SkipReason.EMPTY]
+    if facts.orphan or not facts.accounts:
+        return _SKIP[SkipReason.UNAUTHORIZED]
+    if policy.quorum is Quorum.ANY_PARTICIPANT:
+        reason = _any_participant(facts, policy, now)
+    else:
+        reason = _all_named(facts, policy, now)
+    return REWRAP if reason is None else _SKIP[reason]
+
+
+def _all_named(facts: ConversationFacts, policy: Policy, now: datetime) -> SkipReason | None:
+    named = facts.accounts
+    if policy.quorum is Quorum.OWNER:
+        named = tuple(a for a in named if a.account.account_id == facts.owner_id)
+        if not named:
+            return SkipReason.UNAUTHORIZED
+    reasons = [r for r in (account_reason(a, policy, now) for a in named) if r is not None]
+    if reasons:
+        return min(reasons, key=SKIP_ORDER.__getitem__)
+    if facts.owner_id is None:
+        covered = any(a.account.account_id in facts.exporters for a in named)
+    else:
+        covered = facts.owner_id in facts.exporters
+    return None if covered else SkipReason.NO_EXPORT
+
+
+def _any_participant(facts: ConversationFacts, policy: Policy, now: datetime) -> SkipReason | None:
+    reached: list[SkipReason] = []
+    for member in facts.accounts:
+        reason = account_reason(member, policy, now)
+        if reason is None:
+            if member.account.account_id in facts.exporters:
+                return None
+            reason = SkipReason.NO_EXPORT
+        reached.append(reason)
+    granted = [r for r in reached if SKIP_ORDER[r] > SKIP_ORDER[SkipReason.UNAUTHORIZED]]
+    if granted:
+        return max(granted, key=SKIP_ORDER.__getitem__)
+    return min(reached, key=SKIP_ORDER.__getitem__)
+
+
+def account_reason(facts: AccountFacts, policy: Policy, now: datetime) -> SkipReason | None:
+    """The first reason why this account does not fulfil its part of the quorum; None if it does."""
+    account = facts.account
+    if account.status is AccountStatus.LOCKED:
+        return SkipReason.ACCOUNT_LOCKED
+    if account.status is AccountStatus.DECEASED:
+        return SkipReason.ACCOUNT_DECEASED
+    if account.status is AccountStatus.UNRESOLVABLE:
+        return SkipReason.UNAUTHORIZED
+    if account.minor:
+        effective = _minors_record(facts)
+        if effective is None:
+            return SkipReason.GUARDIAN_REQUIRED
+    else:
+        effective = _newest(tuple(r for r in facts.records if r.guardian_id is None))
+    return _record_reason(effective, now) or _notice_reason(facts, policy, now)
+
+
+def _record_reason(record: Record | None, now: datetime) -> SkipReason | None:
+    if record is None:
+        return SkipReason.UNAUTHORIZED
+    if record.answer is Answer.REFUSE:
+        return SkipReason.REFUSED
+    if record.answer is Answer.WITHDRAW:
+        return SkipReason.WITHDRAWN
+    if record.valid_until is not None and now >= record.valid_until:
+        return SkipReason.AUTHORIZATION_EXPIRED
+    return None
+
+
+def _notice_reason(facts: AccountFacts, policy: Policy, now: datetime) -> SkipReason | None:
+    noticed = facts.noticed_at
+    if facts.account.minor:
+        if noticed is None or facts.guardian_noticed_at is None:
+            return SkipReason.NOT_NOTIFIED
+        noticed = max(noticed, facts.guardian_noticed_at)
+    if noticed is None:
+        return SkipReason.NOT_NOTIFIED
+    return SkipReason.NOTICE_PERIOD if now < noticed + policy.notice_period else None
+
+
+def _minors_record(facts: AccountFacts) -> Record | None:
+    """The record that speaks for a minor; None where no guardian does."""
+    guardian = facts.guardian
+    if guardian is None or guardian.account_id != facts.account.guardian_account_id:
+        return None
+    if guardian.account_id == facts.account.account_id or guardian.minor or guardian.status is not AccountStatus.ACTIVE:
+        return None
+    guardians = _newest(tuple(r for r in facts.records if r.guardian_id == guardian.account_id))
+    if guardians is None:
+        return None
+    objections = tuple(r for r in facts.records if r.guardian_id is None and r.answer is not Answer.GRANT)
+    return _newest((guardians, *objections))
+
+
+def _newest(records: tuple[Record, ...]) -> Record | None:
+    if not records:
+        return None
+    if len(records) == 1:
+        return records[0]
+    return max(records, key=lambda r: (r.decided_at, _RESTRICTIVENESS[r.answer], _earlier_end(r)))
+
+
+def _earlier_end(record: Record) -> float:
+    """Of two grants decided at the same moment, the one that ends sooner is the more restrictive."""
+    return -record.valid_until.timestamp() if record.valid_until is not None else float("-inf")

@@ -1,0 +1,184 @@
+"""The settings of a campaign, as checked values. Loading them from files and the environment is `migrator.config`."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from migrator.core.encoding import b64url_decode
+from migrator.core.model import Environment, Quorum
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
+_SHARE = re.compile(r"(\d{1,9})\Z|(\d{1,3}(?:\.\d{1,4})?)%\Z")
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)/(s|min|h)\Z")
+_PER_SECOND = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def _campaign_name(value: str) -> str:
+    if not _NAME.match(value):
+        raise ValueError("a name has 1 to 100 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")
+    return value
+
+
+def _share(value: str) -> str:
+    Share.parse(value)
+    return value
+
+
+def _rate(value: str) -> str:
+    per_second(value)
+    return value
+
+
+def _public_key(value: str) -> str:
+    if len(b64url_decode(value)) != 32:
+        raise ValueError("an issuer's key is an Ed25519 public key, 32 bytes in base64url without padding")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def per_second(rate: str) -> float:
+    """`50/s`, `30/min`, `1000/h` as events a second; `ValueError` for anything else or nothing at all."""
+    match = _RATE.match(rate)
+    if match is None or float(match[1]) == 0:
+        raise ValueError("a rate reads like 50/s, 30/min or 1000/h")
+    return float(match[1]) / _PER_SECOND[match[2]]
+
+
+class Share:
+    """A number of items, or a percentage of them."""
+
+    __slots__ = ("count", "fraction")
+
+    def __init__(self, count: int | None, fraction: float | None) -> None:
+        self.count = count
+        self.fraction = fraction
+
+    @classmethod
+    def parse(cls, text: str) -> "Share":
+        """`25` or `1%`; `ValueError` for anything else."""
+        match = _SHARE.match(text)
+        if match is None or (match[2] and float(match[2]) > 100):
+            raise ValueError("a number like 25 or a percentage like 1%")
+        return cls(int(match[1]), None) if match[1] else cls(None, float(match[2]) / 100)
+
+    def of(self, total: int) -> int:
+        """How many that is of `total`."""
+        if self.count is not None:
+            return self.count
+        return int(total * (self.fraction or 0.0))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
+
+
+class CampaignSettings(_Section):
+    """What moves when."""
+
+    name: Annotated[str, AfterValidator(_campaign_name)]
+    environment: Environment = Environment.STAGING
+    cutover_at: UtcDatetime
+    notice_period_days: int = Field(default=56, ge=0, le=3650)
+    rollback_window_days: int = Field(default=30, ge=0, le=3650)
+    sealed_grace_days: int = Field(default=180, ge=0, le=3650)
+
+
+class SourceSettings(_Section):
+    """The E2EE message store."""
+
+    kind: str = "labyrinth"
+    url: str
+
+
+class DatabaseSettings(_Section):
+    """migrator's own database."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True)
+    url: str = "sqlite:///migrator.db"
+    schema_name: str | None = Field(default=None, alias="schema", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
+
+
+class KeysSettings(_Section):
+    """Who wraps the data keys, and the kind of recipient key that `init` makes."""
+
+    service: str = "local:keys#migrator"
+    regions: dict[str, str] = {}
+    allow_local_keys: bool = False
+    recipient_kem: Literal["X25519", "MLKEM768_X25519"] = "X25519"
+
+
+class AuthorizationSettings(_Section):
+    """Whose authorisation it takes, and which consent services may sign for their users."""
+
+    quorum: Quorum = Quorum.EVERY_PARTICIPANT
+    issuers: dict[str, Annotated[str, AfterValidator(_public_key)]] = {}
+
+
+class ExecutionSettings(_Section):
+    """How a run goes about its work."""
+
+    engine: str = "local"
+    workers: int = Field(default=0, ge=0, le=1024)
+    page_size: int = Field(default=5000, ge=1, le=100_000)
+    max_gap_fraction: float = Field(default=0.05, ge=0, le=1)
+    max_failures: Annotated[str, AfterValidator(_share)] = "1%"
+
+
+class NotifySettings(_Section):
+    """How users are told. `templates`: a folder that overrides the shipped ones."""
+
+    channel: str = "maildir:outbox"
+    rate: Annotated[str, AfterValidator(_rate)] = "50/s"
+    default_locale: str = "en"
+    templates: str | None = None
+    sender: str = "no-reply@localhost"
+    platform: str = "the platform"
+    help_url: str | None = None
+
+
+class AuditSettings(_Section):
+    """Where the audit log lies and what signs it. `origin` defaults to `localhost/migrator/<campaign>`."""
+
+    directory: str = "audit"
+    origin: str | None = None
+    signing_key: str = "file:audit.key"
+
+
+class Settings(_Section):
+    """All of them."""
+
+    campaign: CampaignSettings
+    source: SourceSettings
+    database: DatabaseSettings = DatabaseSettings()
+    keys: KeysSettings = KeysSettings()
+    authorization: AuthorizationSettings = AuthorizationSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    notify: NotifySettings = NotifySettings()
+    audit: AuditSettings = AuditSettings()
+
+    @property
+    def origin(self) -> str:
+        """The audit log's origin line."""
+        return self.audit.origin or f"localhost/migrator/{self.campaign.name}"
+
+    @model_validator(mode="after")
+    def _production_is_guarded(self) -> Self:
+        services = [self.keys.service, *self.keys.regions.values()]
+        if (
+            self.campaign.environment is Environment.PRODUCTION
+            and not self.keys.allow_local_keys
+            and any(service.startswith("local:") for service in services)
+        ):
+            raise ValueError(
+                "in production keys.service 'local:' needs keys.allow_local_keys = true: "
+                "whoever reads the disk reads the keys"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""The migrator database: its tables, how it is reached, and how its schema moves from version to version."""

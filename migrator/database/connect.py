@@ -1,0 +1,166 @@
+"""One way to the migrator database: an engine, read transactions, write transactions.
+
+SQLite runs in WAL mode with `synchronous=FULL`: a commit that the audit log reports must survive a power cut. Writers
+begin with `BEGIN IMMEDIATE`, so that they queue for the lock instead of failing on an upgrade. Exceptions of the driver
+become `DatabaseError` here; statements' parameters never show up in them.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from migrator.core.errors import RESUMABLE, ConfigError, DatabaseError
+
+BUSY_TIMEOUT_SECONDS: Final = 60
+
+Boundary = Callable[[str, str], None]
+"""Told (label of a write transaction, "before" or "after" its commit): where crash tests pull the plug."""
+
+
+def _nothing(label: str, moment: str) -> None:
+    """Nobody listens at the boundaries."""
+
+
+class Database:
+    """The migrator database as one process sees it."""
+
+    def __init__(self, url: str, *, schema: str | None = None, read_only: bool = False) -> None:
+        self.url = parse_url(url, "database.url")
+        self.schema = schema
+        self.read_only = read_only
+        self.boundary: Boundary = _nothing
+        self.engine = _create_engine(self.url, read_only=read_only)
+        if schema is not None:
+            if self.is_sqlite:
+                raise ConfigError("database.schema: SQLite has no schemas", hint="leave it out")
+            self.engine = self.engine.execution_options(schema_translate_map={None: schema})
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the embedded default is in use."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state and changes nothing."""
+        with translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self, label: str) -> Iterator[sa.Connection]:
+        """A transaction that changes something; everything in it happens, or nothing does."""
+        if self.read_only:
+            raise DatabaseError(f"a dry run tried to write ({label})", hint="this is a bug in migrator")
+        with translated():
+            with self.engine.connect() as connection:
+                connection = connection.execution_options(migrator_write=True)
+                with connection.begin():
+                    yield connection
+                    self.boundary(label, "before")
+            self.boundary(label, "after")
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+
+def parse_url(url: str, setting: str) -> URL:
+    """A SQLAlchemy URL; `ConfigError` naming the setting, never repeating a password."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(
+            f"{setting} is not a database URL",
+            hint="for example sqlite:///file.db or postgresql+psycopg://host/db",
+        ) from None
+
+
+def _create_engine(url: URL, *, read_only: bool) -> sa.Engine:
+    arguments: dict[str, Any] = {}
+    if url.get_backend_name() == "sqlite":
+        arguments["timeout"] = BUSY_TIMEOUT_SECONDS
+        if read_only and url.database:
+            url = url.set(database=f"file:{Path(url.database).as_posix()}", query={"mode": "ro", "uri": "true"})
+    try:
+        engine = sa.create_engine(url, hide_parameters=True, connect_args=arguments)
+    except (NoSuchModuleError, ImportError):
+        raise ConfigError(
+            f"there is no database driver for {url.drivername!r}", hint="install the driver's package"
+        ) from None
+    if url.get_backend_name() == "sqlite":
+        sa.event.listen(engine, "connect", _set_up_sqlite_read_only if read_only else _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA cache_size=-65536")
+    cursor.close()
+
+
+def _set_up_sqlite_read_only(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("migrator_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's exceptions into ours, with a remedy where one is known."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _explain(error) from None
+    except SQLAlchemyError as error:
+        raise DatabaseError(
+            f"the migrator database can't be used ({type(error).__name__})",
+            hint="see that it can be reached and is not overloaded",
+            changed=RESUMABLE,
+        ) from None
+
+
+_REMEDIES = (
+    (
+        "locked",
+        "the migrator database is locked by another process",
+        "find the process that holds it; then go on",
+    ),
+    ("readonly", "the migrator database is read-only", "check its permissions and those of its folder"),
+    ("disk is full", "the disk under the migrator database is full", "make room; then go on"),
+    (
+        "unable to open",
+        "the migrator database can't be opened",
+        "check database.url and the folder's permissions",
+    ),
+    ("malformed", "the migrator database is damaged", "restore it from a backup; keep the damaged file"),
+    ("not a database", "database.url does not point to a database", "check database.url"),
+    ("no such table", "this is not a migrator database", "`migrator init` makes one; check database.url"),
+)
+
+
+def _explain(error: DBAPIError) -> DatabaseError:
+    text = str(error.orig).lower()
+    for mark, message, hint in _REMEDIES:
+        if mark in text:
+            return DatabaseError(message, hint=hint, changed=RESUMABLE)
+    kind = type(error.orig).__name__ if error.orig is not None else type(error).__name__
+    return DatabaseError(
+        f"the migrator database refused a statement ({kind})",
+        hint="the database server's own log has the details",
+        changed=RESUMABLE,
+    )

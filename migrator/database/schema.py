@@ -1,0 +1,75 @@
+"""The schema's version: brought up to date by `migrator init`, checked by every other command."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from migrator.core.errors import SchemaVersionError
+from migrator.database.connect import Database
+
+VERSION_TABLE = "migrator_schema_version"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest() -> str:
+    """The revision that this program works with."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None  # noqa: S101 - a package without revisions is not migrator
+    return head
+
+
+def current(connection: sa.Connection, schema: str | None) -> str | None:
+    """The revision that a database is at; None if it has none of our tables."""
+    context = MigrationContext.configure(
+        connection, opts={"version_table": VERSION_TABLE, "version_table_schema": schema}
+    )
+    return context.get_current_revision()
+
+
+def upgrade(database: Database) -> bool:
+    """Bring a new or older database to this program's schema; False if it was there already."""
+    with database.write("schema") as connection:
+        before = current(connection, database.schema)
+        _refuse_newer(before)
+        if before == newest():
+            return False
+        config = _config()
+        config.attributes["connection"] = connection
+        config.attributes["schema"] = database.schema
+        command.upgrade(config, "head")
+    return True
+
+
+def require_current(database: Database) -> None:
+    """Raise `SchemaVersionError` unless the database has exactly this program's schema."""
+    with database.read() as connection:
+        found = current(connection, database.schema)
+    if found == newest():
+        return
+    if found is None:
+        raise SchemaVersionError(
+            "the migrator database has no tables yet", hint="`migrator init` makes them; check database.url"
+        )
+    _refuse_newer(found)
+    raise SchemaVersionError(
+        f"the migrator database has schema {found}, this migrator works with {newest()}",
+        hint="back the database up, then run `migrator init`, which upgrades it",
+    )
+
+
+def _refuse_newer(found: str | None) -> None:
+    known = {revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found is not None and found not in known:
+        raise SchemaVersionError(
+            f"the migrator database has schema {found}, which is newer than this migrator",
+            hint="use the migrator version that made it, or a newer one",
+        )

@@ -1,0 +1,410 @@
+"""Every table of the migrator database. The contract names the first six; the rest is migrator's own.
+
+Times are RFC 3339 text (see `migrator.core.clock`). Enumerations are text: the closed sets stand in `core`.
+Alembic's revisions make these tables; a test holds the two together.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+Serial = BigInteger().with_variant(Integer, "sqlite")
+"""A number that the database gives out: SQLite only does so for a column of type INTEGER."""
+
+# --- server history: what the serving application reads ---
+
+conversation = Table(
+    "migrator_conversation",
+    metadata,
+    Column("conversation_no", Serial, primary_key=True, autoincrement=True),
+    Column("conversation_id", Text, nullable=False, unique=True),
+    Column("mode", String(16), nullable=False),
+    Column("plan_id", String(64)),
+    Column("run_id", String(64)),
+    Column("flipped_at", String(40)),
+    Column("message_count", BigInteger, nullable=False, server_default="0"),
+    Column("gap_count", BigInteger, nullable=False, server_default="0"),
+    Column("source_through", Text),
+)
+
+message = Table(
+    "migrator_message",
+    metadata,
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("sent_at", BigInteger, primary_key=True),
+    Column("message_id", Text, primary_key=True),
+    Column("sender_id", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+data_key = Table(
+    "migrator_data_key",
+    metadata,
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("key_id", BigInteger, primary_key=True),
+    Column("key_service", Text, nullable=False),
+    Column("wrapped_keyset", LargeBinary),
+    Column("context", Text, nullable=False),
+    Column("created_at", String(40), nullable=False),
+    Column("destroyed_at", String(40)),
+)
+
+gap = Table(
+    "migrator_gap",
+    metadata,
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("sent_at", BigInteger, primary_key=True),
+    Column("message_id", Text, primary_key=True),
+    Column("reason", String(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+item = Table(
+    "migrator_item",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("outcome", String(64), nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("gaps", BigInteger, nullable=False),
+    Column("finished_at", String(40), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+recipient_key = Table(
+    "migrator_recipient_key",
+    metadata,
+    Column("recipient_key_id", String(64), primary_key=True),
+    Column("kem", String(32), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("key_service", Text, nullable=False),
+    Column("wrapped_private_key", LargeBinary),
+    Column("context", Text, nullable=False),
+    Column("created_at", String(40), nullable=False),
+    Column("destroyed_at", String(40)),
+)
+
+# --- the campaign ---
+
+campaign = Table(
+    "migrator_campaign",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("environment", String(16), nullable=False),
+    Column("created_at", String(40), nullable=False),
+    Column("reference_key_service", Text, nullable=False),
+    Column("wrapped_reference_key", LargeBinary, nullable=False),
+    # Raised by every import of authorisations, in its transaction: running work re-checks when it changes.
+    Column("authorization_version", BigInteger, nullable=False, server_default="0"),
+)
+
+reference_salt = Table(
+    "migrator_reference_salt",
+    metadata,
+    Column("subject_id", Text, primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# --- notices ---
+
+notice_template = Table(
+    "migrator_notice_template",
+    metadata,
+    Column("notice_id", String(64), primary_key=True),
+    Column("version", String(32), primary_key=True),
+    Column("locale", String(35), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("published_at", String(40), nullable=False),
+)
+
+notice = Table(
+    "migrator_notice",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("notice_id", String(64), primary_key=True),
+    Column("channel", String(64), primary_key=True),
+    Column("version", String(32), nullable=False),
+    Column("locale", String(35)),
+    Column("locale_wanted", String(35)),
+    Column("template_sha256", String(64)),
+    Column("rendered_sha256", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("detail", Text),
+    Column("message_id", Text),
+    Column("queued_at", String(40), nullable=False),
+    Column("sent_at", String(40)),
+)
+
+# --- authorisations ---
+
+authorization = Table(
+    "migrator_authorization",
+    metadata,
+    Column("authorization_no", Serial, primary_key=True, autoincrement=True),
+    Column("record_id", String(64), nullable=False, unique=True),
+    Column("record_sha256", String(64), nullable=False),
+    Column("account_id", Text, nullable=False),
+    # The guardian who signed for the account; null where the account spoke for itself.
+    Column("guardian_id", Text),
+    Column("answer", String(16), nullable=False),
+    Column("covers_all", Boolean, nullable=False),
+    Column("decided_at", String(40), nullable=False),
+    Column("valid_until", String(40)),
+    Column("device_id", Text),
+    Column("issuer", Text),
+    Column("notice_id", String(64), nullable=False),
+    Column("notice_version", String(32), nullable=False),
+    Column("notice_locale", String(35), nullable=False),
+    Column("recorded_at", String(40), nullable=False),
+    Column("record", Text, nullable=False),
+    Index("migrator_authorization_account", "account_id"),
+)
+
+authorization_scope = Table(
+    "migrator_authorization_scope",
+    metadata,
+    Column(
+        "authorization_no",
+        BigInteger,
+        ForeignKey("migrator_authorization.authorization_no"),
+        primary_key=True,
+    ),
+    Column("thread_key", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# --- exports ---
+
+export = Table(
+    "migrator_export",
+    metadata,
+    Column("export_no", Serial, primary_key=True, autoincrement=True),
+    Column("export_id", String(64), nullable=False, unique=True),
+    Column("account_id", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("scheme", String(32), nullable=False),
+    Column("device_id", Text),
+    Column("issuer", Text),
+    Column("created_at", String(40), nullable=False),
+    Column("recipient_key_id", String(64), nullable=False),
+    Column("manifest_sha256", String(64), nullable=False),
+    Column("manifest", Text, nullable=False),
+    # Null: sealed and usable as far as anyone knows; else why the whole export counts as absent.
+    Column("refused", String(32)),
+    Column("recorded_at", String(40), nullable=False),
+    Index("migrator_export_account", "account_id"),
+)
+
+export_part = Table(
+    "migrator_export_part",
+    metadata,
+    Column("export_no", BigInteger, ForeignKey("migrator_export.export_no"), primary_key=True),
+    Column("part_no", Integer, primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    # Null, or why this part counts as absent.
+    Column("refused", String(32)),
+)
+
+export_conversation = Table(
+    "migrator_export_conversation",
+    metadata,
+    Column("conversation_id", Text, primary_key=True),
+    Column("export_no", BigInteger, ForeignKey("migrator_export.export_no"), primary_key=True),
+    Column("messages", BigInteger, nullable=False),
+    # The manifest's coverage as it stands there: canonical JSON.
+    Column("coverage", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# --- plans and runs ---
+
+plan = Table(
+    "migrator_plan",
+    metadata,
+    Column("plan_id", String(64), primary_key=True),
+    Column("plan_no", BigInteger, nullable=False, unique=True),
+    Column("digest", String(80), nullable=False),
+    Column("created_at", String(40), nullable=False),
+    Column("decided_as_of", String(40), nullable=False),
+    Column("config_sha256", String(64), nullable=False),
+    Column("source_identity", String(64), nullable=False),
+    # What the plan knew: later grants and exports are for the next plan.
+    Column("last_authorization_no", BigInteger, nullable=False),
+    Column("last_export_no", BigInteger, nullable=False),
+    Column("conversations", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    # `making` until its items are complete: an interrupted plan is not a plan.
+    Column("state", String(16), nullable=False),
+    Column("consumed_by", String(64)),
+)
+
+plan_item = Table(
+    "migrator_plan_item",
+    metadata,
+    Column("plan_id", String(64), primary_key=True),
+    Column("conversation_no", BigInteger, primary_key=True),
+    # `rewrap`, `extend` (late keys or a new tail of a migrated conversation), or the outcome of a skip.
+    Column("decision", String(64), nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+run = Table(
+    "migrator_run",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("run_no", BigInteger, nullable=False, unique=True),
+    Column("plan_id", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("stop_reason", String(32)),
+    # Raised at each start and resume; shards of an older generation are dead.
+    Column("generation", Integer, nullable=False),
+    Column("started_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+    # Seconds worked by earlier, ended generations.
+    Column("worked_seconds", BigInteger, nullable=False, server_default="0"),
+)
+
+shard = Table(
+    "migrator_shard",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("shard_no", Integer, primary_key=True),
+    # Conversation numbers, both ends included.
+    Column("first_no", BigInteger, nullable=False),
+    Column("last_no", BigInteger, nullable=False),
+    # The fencing token of the worker that holds it; 0: nobody yet.
+    Column("token", BigInteger, nullable=False, server_default="0"),
+    Column("finished", Boolean, nullable=False),
+)
+
+progress = Table(
+    "migrator_progress",
+    metadata,
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("cursor", Text, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("gaps", BigInteger, nullable=False),
+    Column("countable_gaps", BigInteger, nullable=False),
+    Column("frontier", Text, nullable=False),
+)
+
+addition = Table(
+    # Messages that a run adds to a conversation out of message order or after its flip: staged here, moved into
+    # `migrator_message` by the transaction that shows them, kept without their ciphertext for a rollback.
+    "migrator_addition",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("sent_at", BigInteger, primary_key=True),
+    Column("message_id", Text, primary_key=True),
+    Column("sender_id", Text),
+    Column("content_type", Text),
+    Column("key_id", BigInteger),
+    Column("ciphertext", LargeBinary),
+    # The gap that it is now, and the one that it was before this run; null: none.
+    Column("gap_reason", String(32)),
+    Column("prior_gap", String(32)),
+    sqlite_with_rowid=False,
+)
+
+extension = Table(
+    # What a visible conversation was before a run added to it.
+    "migrator_extension",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("prior_plan_id", String(64)),
+    Column("prior_run_id", String(64)),
+    Column("prior_flipped_at", String(40)),
+    Column("prior_message_count", BigInteger, nullable=False),
+    Column("prior_gap_count", BigInteger, nullable=False),
+    Column("prior_source_through", Text),
+)
+
+lease = Table(
+    "migrator_lease",
+    metadata,
+    Column("campaign", String(100), primary_key=True),
+    Column("token", BigInteger, nullable=False),
+    # Null: nobody holds it. `host/boot/pid/start` of the holder otherwise.
+    Column("holder", Text),
+    Column("purpose", String(64)),
+    # Real time, never the campaign's clock.
+    Column("heartbeat_at", String(40), nullable=False),
+)
+
+verification = Table(
+    "migrator_verification",
+    metadata,
+    Column("verification_id", String(64), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("sample", String(16), nullable=False),
+    # Conversation number up to which everything is checked, and the counts so far.
+    Column("through_no", BigInteger, nullable=False),
+    Column("checked", Text, nullable=False),
+    Column("ok", Boolean),
+    Column("started_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+)
+
+verification_mismatch = Table(
+    "migrator_verification_mismatch",
+    metadata,
+    Column("verification_id", String(64), primary_key=True),
+    Column("mismatch_no", Integer, primary_key=True),
+    Column("conversation_no", BigInteger),
+    Column("kind", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+# --- audit ---
+
+outbox = Table(
+    # Events, written in the transaction whose effect they report. The sequencer numbers them once their line is safe
+    # in the write-ahead log.
+    "migrator_outbox",
+    metadata,
+    Column("outbox_no", Serial, primary_key=True, autoincrement=True),
+    Column("event_id", String(64), nullable=False, unique=True),
+    Column("type", String(64), nullable=False),
+    Column("subject", String(64)),
+    Column("run_id", String(64)),
+    Column("actor", String(200), nullable=False),
+    Column("time", String(40), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("seq", BigInteger, unique=True),
+    Index("migrator_outbox_subject", "subject"),
+)
+
+audit_state = Table(
+    # One row: how far the log goes, which shows a restored backup of either side.
+    "migrator_audit_state",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("wal_bytes", BigInteger, nullable=False),
+    Column("last_line_sha256", String(64), nullable=False),
+)

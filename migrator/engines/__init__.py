@@ -1,0 +1,1 @@
+"""Engines: what runs the workers. `interface` is the port; one module for each engine."""

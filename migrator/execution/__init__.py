@@ -1,0 +1,1 @@
+"""Execution of a plan: lease, shards, workers, the transactions that move a conversation."""

@@ -1,0 +1,1 @@
+"""Client exports: taken in sealed, opened during execution only."""

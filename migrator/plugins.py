@@ -1,0 +1,47 @@
+"""Finds implementations of the ports by name: entry points, ours and those of installed plug-ins alike."""
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from migrator.channels.interface import NoticeChannel
+from migrator.core.errors import ConfigError
+from migrator.keyservices.interface import KeyService
+from migrator.schemes.interface import Scheme
+from migrator.stores.interface import MessageStore
+
+
+@cache
+def _load(group: str, name: str, setting: str) -> Any:
+    found = {point.name: point for point in entry_points(group=group)}
+    if name not in found:
+        raise ConfigError(
+            f"{setting}: there is no {name!r}", hint=f"installed are: {', '.join(sorted(found)) or 'none'}"
+        )
+    return found[name].load()
+
+
+def store_class(kind: str) -> type[MessageStore]:
+    """The message store of a source kind."""
+    loaded: type[MessageStore] = _load("migrator.stores", kind, "source.kind")
+    return loaded
+
+
+def scheme(name: str) -> Scheme:
+    """The scheme of that name."""
+    loaded: type[Scheme] = _load("migrator.schemes", name, "scheme")
+    return loaded()
+
+
+def key_service_class(address: str) -> tuple[type[KeyService], str]:
+    """The key service that an address (`kind:rest`) names, and the rest."""
+    kind, _, rest = address.partition(":")
+    loaded: type[KeyService] = _load("migrator.key_services", kind, "keys.service")
+    return loaded, rest
+
+
+def channel_class(address: str) -> tuple[type[NoticeChannel], str]:
+    """The notice channel that an address (`kind:rest`) names, and the rest."""
+    kind, _, rest = address.partition(":")
+    loaded: type[NoticeChannel] = _load("migrator.channels", kind, "notify.channel")
+    return loaded, rest

@@ -1,0 +1,51 @@
+"""The port to an E2EE scheme: pure computation on keys and ciphertexts that others have read."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import ClassVar, NamedTuple, Protocol
+
+from migrator.core.model import Conversation, MessageRow
+from migrator.core.outcomes import GapReason
+
+KeyRing = dict[Hashable, list[bytes]]
+"""The candidate keys of one conversation by slot, in order of receipt. Never shown."""
+
+Opened = tuple[str, bytes]
+"""(content type, content byte for byte as the client wrote it)."""
+
+
+class KeyEntry(NamedTuple):
+    """One key from an export, checked for form."""
+
+    conversation_id: str
+    slot: Hashable
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "KeyEntry(…)"
+
+
+class ScopeTooBroadError(Exception):
+    """An export hands over more than message keys: a key that opens what nobody authorised."""
+
+
+class Scheme(Protocol):
+    """Opens messages. Instances hold no state between calls that could change a result."""
+
+    name: ClassVar[str]
+
+    def read_key_entry(self, entry: Mapping[str, object]) -> KeyEntry:
+        """Read one parsed line of a `keys` export.
+
+        Raises `ScopeTooBroadError`, or `ValueError` (without content) where members are unknown, missing or misshapen.
+        """
+        ...
+
+    def read_coverage(self, entry: object) -> set[Hashable]:
+        """The slots that one element of a manifest's `coverage` names; `ValueError` where it is misshapen."""
+        ...
+
+    def open_messages(
+        self, units: Sequence[tuple[Conversation, KeyRing, Sequence[MessageRow]]]
+    ) -> list[list[Opened | GapReason]]:
+        """Open the messages of several conversations in one pass: for each unit one result a row, in its order."""
+        ...

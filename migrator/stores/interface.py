@@ -1,0 +1,75 @@
+"""The port to a message store. Implementations only read.
+
+Order everywhere is bytewise on UTF-8, which Python's order of `str` equals. Every method raises `SourceError` when the
+store as a whole can't be read; what is wrong with one row costs that row or its conversation only.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import ClassVar, Protocol
+
+from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
+
+KeySlot = Hashable
+"""What a scheme's keys are filed under within a conversation; Labyrinth: (epoch id, version)."""
+
+
+class MessageStore(Protocol):
+    """A source of conversations, read in pages, from any number of processes."""
+
+    kind: ClassVar[str]
+    scheme: ClassVar[str]
+    """Name of the scheme that opens its messages."""
+    quorums: ClassVar[frozenset[Quorum]]
+    """The quorums that make sense for it: mailboxes have owners, shared rooms don't."""
+
+    @classmethod
+    def open(cls, url: str, *, population_page: int = 5000) -> "MessageStore":
+        """Open the store at a SQLAlchemy URL; relative SQLite paths are already absolute."""
+        ...
+
+    def identity(self) -> str:
+        """SHA-256 in hex of what makes this store this one: a plan for another one is stale."""
+        ...
+
+    def population(self) -> Iterator[list[Conversation]]:
+        """Every conversation in order of its id, a page at a time, by keyset pagination."""
+        ...
+
+    def conversations(self, conversation_ids: Sequence[str]) -> dict[str, Conversation]:
+        """The present state of some conversations; those that don't exist are missing from the result."""
+        ...
+
+    def accounts(self, account_ids: Sequence[str]) -> dict[str, Account]:
+        """Some accounts; unknown ones are missing from the result."""
+        ...
+
+    def all_accounts(self) -> Iterator[list[Account]]:
+        """Every account in order of its id, a page at a time."""
+        ...
+
+    def devices(self, device_ids: Sequence[str]) -> dict[str, Device]:
+        """Some devices; unknown ones, and ones whose row can't be understood, are missing."""
+        ...
+
+    def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
+        """Which keys the messages of some conversations need."""
+        ...
+
+    def messages(self, conversation_ids: Sequence[str]) -> Mapping[str, list[MessageRow]]:
+        """All messages of some small conversations in message order, in one read.
+
+        A conversation whose rows can't be decoded at all is missing from the result.
+        """
+        ...
+
+    def page(self, conversation_id: str, after: Cursor | None, limit: int) -> list[MessageRow]:
+        """At most `limit` messages of a conversation that follow a position, in message order."""
+        ...
+
+    def cursor(self, row: MessageRow) -> Cursor:
+        """The position of a message, for `page`; JSON-serialisable."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
