@@ -1,0 +1,115 @@
+"""The plan file: what a plan says of a population, without naming anybody (formats, section 6).
+
+The file is RFC 8785 JSON. `digest` is SHA-256 over the same JSON without that member, so that a file edited by hand
+is known for what it is.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from migrator.core.encoding import canonical_json, strict_json
+from migrator.core.errors import PlanError
+from migrator.core.outcomes import Outcome
+
+SCHEMA = "migrator.plan/1"
+MAX_FILE_BYTES = 1024 * 1024
+_JSON_DEPTH = 8
+
+REWRAP = "rewrap"
+EXTEND = "extend"
+"""A migrated conversation takes up late keys or a new tail."""
+_MEMBERS = frozenset(
+    {"schema", "plan_id", "campaign", "created_at", "tool_version", "config_sha256", "source", "policy", "counts",
+     "coverage", "estimate", "items_root", "digest"}
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Count:
+    """Conversations and their messages."""
+
+    conversations: int = 0
+    messages: int = 0
+
+    def add(self, messages: int) -> None:
+        """One more conversation."""
+        self.conversations += 1
+        self.messages += messages
+
+    def to_json(self) -> dict[str, int]:
+        """As results have it."""
+        return {"conversations": self.conversations, "messages": self.messages}
+
+
+@dataclass(slots=True)
+class PlanCounts:
+    """How many by decision; `rewrap` takes in the conversations that are to be extended."""
+
+    rewrap: Count = field(default_factory=Count)
+    skip: dict[str, Count] = field(default_factory=dict)
+
+    def add(self, decision: str, messages: int) -> None:
+        """Count one item by its decision (`rewrap`, `extend` or an outcome)."""
+        if decision in (REWRAP, EXTEND):
+            self.rewrap.add(messages)
+        else:
+            self.skip.setdefault(reason_of(decision), Count()).add(messages)
+
+    def to_json(self) -> dict[str, object]:
+        """As the plan file and the plan's summary have it."""
+        return {
+            "rewrap": self.rewrap.to_json(),
+            "skip": {reason: count.to_json() for reason, count in sorted(self.skip.items())},
+        }
+
+
+def reason_of(outcome: str) -> str:
+    """`skipped:refused` counts under `refused`; held, failed and migrated ones under their full outcome."""
+    return outcome.removeprefix("skipped:")
+
+
+def is_work(decision: str) -> bool:
+    """Whether an item is opened by a run, so far as the policy still agrees then."""
+    return decision in (REWRAP, EXTEND)
+
+
+PLANNED_OUTCOMES = frozenset(
+    {Outcome.ALREADY_SERVER.value, Outcome.FAILED_SOURCE.value, Outcome.HELD_NO_KEY_SERVICE.value}
+)
+"""Outcomes other than skips that a plan can foresee."""
+
+
+def item_leaf(conversation_no: int, conversation_id: str, decision: str, messages: int) -> bytes:
+    """Leaf data of the plan's `items_root`; the leaves stand in the order of conversation numbers."""
+    return f"{conversation_no}\0{conversation_id}\0{decision}\0{messages}".encode("utf-8", "surrogateescape")
+
+
+def digest_of(document: Mapping[str, object]) -> str:
+    """`sha256:` and the hex digest over the document without its own `digest`."""
+    body = {name: value for name, value in document.items() if name != "digest"}
+    return f"sha256:{hashlib.sha256(canonical_json(body)).hexdigest()}"
+
+
+def to_file(document: Mapping[str, object]) -> bytes:
+    """The bytes of the plan file."""
+    return canonical_json({**document, "digest": digest_of(document)})
+
+
+def from_file(data: bytes) -> dict[str, object]:
+    """Read a plan file back; `PlanError` where it is none of ours or was changed since."""
+    if len(data) > MAX_FILE_BYTES:
+        raise PlanError("this file is too large for a plan", hint="give the file that `migrator plan` wrote")
+    try:
+        document = strict_json(data, max_depth=_JSON_DEPTH)
+    except ValueError as error:
+        raise PlanError(f"this is not a plan file: {error}", hint="give the file that `migrator plan` wrote") from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA or document.keys() != _MEMBERS:
+        raise PlanError("this is not a plan file of this version", hint="give the file that `migrator plan` wrote")
+    found = document["digest"]
+    if not isinstance(found, str) or not hmac.compare_digest(found.encode(), digest_of(document).encode()):
+        raise PlanError(
+            "the plan file was altered after it was made", hint="make a new plan; a plan is never edited by hand"
+        )
+    return document
