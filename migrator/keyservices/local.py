@@ -1,0 +1,128 @@
+"""The local key service: `local:DIR#NAME`, a Tink AES256_GCM keyset in `DIR/NAME.json` (formats, section 5).
+
+For rehearsals and small installations: whoever reads the disk reads the keys. The context is the associated data.
+A keyset that Tink's own tools have rotated works too: the primary key wraps, every enabled key unwraps.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, final
+
+import tink
+from tink import aead, json_proto_keyset_format, secret_key_access
+
+from migrator.core.encoding import strict_json
+from migrator.core.errors import KeyServiceError
+from migrator.keyservices.interface import KeyRefusal
+from migrator.private_files import PrivateFileError, create_private, read_private, require_private_folder
+
+MAX_KEYSET_BYTES: Final = 64 * 1024
+_DEFAULT_NAME: Final = "migrator"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_TYPE_URL: Final = "type.googleapis.com/google.crypto.tink.AesGcmKey"
+_JSON_DEPTH: Final = 8
+_MISSING: Final = (
+    "check keys.service; `migrator init` makes the key of a new campaign, a lost key comes back from a backup only"
+)
+
+
+@final
+class LocalKeyService:
+    """Wraps under a keyset that this process has read from a private file."""
+
+    __slots__ = ("_aead", "_name")
+
+    def __init__(self, name: str, primitive: aead.Aead) -> None:
+        self._name = name
+        self._aead = primitive
+
+    @property
+    def name(self) -> str:
+        """`local:DIR#NAME`, DIR as it is configured: moving the whole campaign folder orphans nothing."""
+        return self._name
+
+    @classmethod
+    def open(cls, address: str, *, directory: Path) -> "LocalKeyService":
+        """Read the keyset; `KeyServiceError` if it is missing, open to others, or not an AES-GCM keyset of Tink's."""
+        folder, name = _parse(address)
+        path = directory / folder / f"{name}.json"
+        try:
+            require_private_folder(path.parent)
+            serialized = read_private(path, max_bytes=MAX_KEYSET_BYTES)
+        except PrivateFileError as error:
+            hint = _MISSING if error.missing else error.hint
+            raise KeyServiceError(f"the local key can't be used: {error.message}", hint=hint) from None
+        return cls(f"local:{folder}#{name}", _primitive(serialized, path))
+
+    @classmethod
+    def create(cls, address: str, *, directory: Path) -> bool:
+        """Make folder (mode 0700) and keyset (0600); False if the keyset is there. Never overwrites."""
+        folder, name = _parse(address)
+        path = directory / folder / f"{name}.json"
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise KeyServiceError(f"the folder {path.parent} can't be made: {error.strerror}") from None
+        try:
+            require_private_folder(path.parent)
+            return create_private(path, _new_keyset())
+        except PrivateFileError as error:
+            raise KeyServiceError(f"the local key can't be made: {error.message}", hint=error.hint) from None
+
+    def wrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
+        """Wrap (secret, context) pairs."""
+        return [self._aead.encrypt(secret, context) for secret, context in items]
+
+    def unwrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
+        """Unwrap (wrapped, context) pairs."""
+        return [self._unwrap_one(wrapped, context) for wrapped, context in items]
+
+    def _unwrap_one(self, wrapped: bytes, context: bytes) -> bytes | KeyRefusal:
+        try:
+            secret: bytes = self._aead.decrypt(wrapped, context)
+        except tink.TinkError:
+            return KeyRefusal("it was wrapped by another key, for another purpose, or was altered since")
+        return secret
+
+    def __repr__(self) -> str:
+        return f"LocalKeyService({self._name})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a key service does not leave its process")
+
+
+def _parse(address: str) -> tuple[str, str]:
+    """Folder (normalised, relative or absolute) and name of an address."""
+    folder, separator, name = address.rpartition("#") if "#" in address else (address, "", _DEFAULT_NAME)
+    if not folder or "\0" in folder:
+        raise KeyServiceError("a local key service needs a folder", hint="for example local:keys#migrator")
+    if not _NAME.match(name) or (separator and not name):
+        raise KeyServiceError(
+            f"local:{address} has no usable key name",
+            hint="a name has 1 to 100 of letters, digits, '.', '_' and '-', and begins with a letter or digit",
+        )
+    return str(Path(folder)), name
+
+
+def _new_keyset() -> bytes:
+    aead.register()
+    handle = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM)
+    serialized: str = json_proto_keyset_format.serialize(handle, secret_key_access.TOKEN)
+    return serialized.encode()
+
+
+def _primitive(serialized: bytes, path: Path) -> aead.Aead:
+    """Tink's own reading of the file; its messages are dropped, for they may quote what they could not parse."""
+    aead.register()
+    try:
+        strict_json(serialized, max_depth=_JSON_DEPTH)
+        handle = json_proto_keyset_format.parse(serialized.decode(), secret_key_access.TOKEN)
+        if all(key.type_url == _TYPE_URL for key in handle.keyset_info().key_info):
+            return handle.primitive(aead.Aead)
+    except (tink.TinkError, ValueError):
+        pass
+    raise KeyServiceError(
+        f"{path} is not an AES-GCM keyset in Tink's JSON format",
+        hint="it is damaged or not a key of migrator's; restore it from a backup",
+    )
