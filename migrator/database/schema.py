@@ -35,6 +35,12 @@ def current(connection: sa.Connection, schema: str | None) -> str | None:
     return context.get_current_revision()
 
 
+def refuse_newer(database: Database) -> None:
+    """Raise `SchemaVersionError` if a later migrator made or upgraded this database."""
+    with database.read() as connection:
+        _refuse_newer(current(connection, database.schema))
+
+
 def upgrade(database: Database) -> bool:
     """Bring a new or older database to this program's schema; False if it was there already."""
     with database.write("schema") as connection:

@@ -1,0 +1,243 @@
+"""What `migrator init` makes besides the configuration file: keys, migrator database, audit log, the campaign itself.
+
+Rules:
+
+1. Each step keeps what is there, so that a rerun finishes what a killed one began. The campaign's row comes last.
+2. A key that something was wrapped or signed with is never made anew: a lost one comes back from a backup, or never.
+3. A migrator database belongs to one campaign in one environment; see `migrator.takeover`.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from migrator import plugins, recipient_key, takeover
+from migrator.audit import outbox
+from migrator.audit.events import Event, EventType
+from migrator.campaign import Campaign, CampaignSpec, reference_context
+from migrator.core.clock import format_time
+from migrator.core.errors import AuditLogError, ConfigError, DatabaseError, KeyServiceError
+from migrator.database import schema, tables
+from migrator.keyservices.interface import KeyRefusal, KeyService
+from migrator.private_files import PrivateFileError, create_private
+from migrator.secrets import resolve
+
+_REFERENCE_KEY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupStep:
+    """One thing that a campaign needs, and whether it was made just now or there already."""
+
+    what: str
+    path_or_name: str
+    made: bool
+
+
+def initialise(spec: CampaignSpec) -> list[SetupStep]:
+    """Make whatever the campaign still lacks; idempotent. What is reported as made is on disk."""
+    try:
+        spec.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the folder {spec.directory} can't be made: {error.strerror}") from None
+    campaign = Campaign(spec)
+    try:
+        steps = [_database(campaign)]
+        steps += _key_services(campaign)
+        steps += [_signing_key(campaign), _audit_directory(campaign)]
+        steps += _campaign(campaign)
+        campaign.audit.flush()
+    finally:
+        campaign.close()
+    return steps
+
+
+# --- the migrator database ---
+
+
+def _database(campaign: Campaign) -> SetupStep:
+    _make_private_sqlite_file(campaign)
+    schema.refuse_newer(campaign.database)
+    with campaign.database.read() as connection:
+        takeover.other_holder(connection, campaign)  # not even upgraded if it is another campaign's
+    made = schema.upgrade(campaign.database)
+    takeover.take_over(campaign)
+    url = campaign.database.url
+    name = url.database if campaign.database.is_sqlite and url.database else url.render_as_string(hide_password=True)
+    return SetupStep(what="migrator database", path_or_name=name, made=made)
+
+
+def _make_private_sqlite_file(campaign: Campaign) -> None:
+    """SQLite would make the file readable by all; its WAL and shared memory files inherit the mode."""
+    path = campaign.database.url.database
+    if not campaign.database.is_sqlite or not path or path == ":memory:" or path.startswith("file:"):
+        return
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise DatabaseError(
+            f"the migrator database {path} can't be made or written: {error.strerror}",
+            hint="check database.url and the folder's permissions",
+        ) from None
+
+
+# --- keys ---
+
+
+def _key_services(campaign: Campaign) -> list[SetupStep]:
+    """Make the keys that are missing, unless something is wrapped under one that can't be opened."""
+    keys = campaign.settings.keys
+    addresses = list(dict.fromkeys([keys.service, *keys.regions.values()]))
+    recorded = _recorded_key_services(campaign)
+    opened: dict[str, str] = {}
+    refused: list[KeyServiceError] = []
+    for address in addresses:
+        try:
+            opened[address] = _open(campaign, address).name
+        except KeyServiceError as error:
+            refused.append(error)
+    if refused and recorded - set(opened.values()):
+        raise refused[0]
+    return [_key_service(campaign, address, keep=opened.get(address) in recorded) for address in addresses]
+
+
+def _key_service(campaign: Campaign, address: str, *, keep: bool) -> SetupStep:
+    implementation, rest = plugins.key_service_class(address)
+    made = not keep and implementation.create(rest, directory=campaign.spec.directory)
+    return SetupStep(what="key service", path_or_name=_open(campaign, address).name, made=made)
+
+
+def _open(campaign: Campaign, address: str) -> KeyService:
+    implementation, rest = plugins.key_service_class(address)
+    return implementation.open(rest, directory=campaign.spec.directory)
+
+
+def _recorded_key_services(campaign: Campaign) -> set[str]:
+    """Names of the key services that wrapped anything that is still there."""
+    recipient, data = tables.recipient_key.c, tables.data_key.c
+    query = sa.union(
+        sa.select(tables.campaign.c.reference_key_service),
+        sa.select(recipient.key_service).where(recipient.wrapped_private_key.is_not(None)),
+        sa.select(data.key_service).where(data.wrapped_keyset.is_not(None)),
+    )
+    with campaign.database.read() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def _signing_key(campaign: Campaign) -> SetupStep:
+    """The audit log's Ed25519 key (RFC 8410, PKCS #8, PEM)."""
+    reference = campaign.settings.audit.signing_key
+    kind, _, rest = reference.partition(":")
+    if kind != "file" or not rest:
+        raise ConfigError("audit.signing_key is not a file", hint='for example "file:audit.key"')
+    path = campaign.spec.directory / rest
+    made = False
+    if not os.path.lexists(path):
+        if _campaign_exists(campaign):
+            raise AuditLogError(
+                f"the audit log's signing key {path} is missing",
+                hint="restore it from a backup: a log that another key goes on signing is not the same log",
+            )
+        made = _make_signing_key(path)
+    _require_ed25519(resolve(reference, campaign.spec.directory).reveal(), path)
+    return SetupStep(what="audit log's signing key", path_or_name=str(path), made=made)
+
+
+def _make_signing_key(path: Path) -> bool:
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        return create_private(path, pem)
+    except PrivateFileError as error:
+        raise ConfigError(f"audit.signing_key: {error.message}", hint=error.hint) from None
+
+
+def _require_ed25519(pem: bytes, path: Path) -> None:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(
+            f"audit.signing_key: {path} is not an Ed25519 private key in PEM (PKCS #8, without a password)",
+            hint="restore it from a backup, or name another file for a new campaign",
+        )
+
+
+# --- the audit log and the campaign ---
+
+
+def _audit_directory(campaign: Campaign) -> SetupStep:
+    path = campaign.spec.directory / campaign.settings.audit.directory
+    made = not os.path.lexists(path)
+    campaign.audit.create()
+    return SetupStep(what="audit log", path_or_name=str(path), made=made)
+
+
+def _campaign_exists(campaign: Campaign) -> bool:
+    with campaign.database.read() as connection:
+        return connection.execute(sa.select(tables.campaign.c.name)).first() is not None
+
+
+def _campaign(campaign: Campaign) -> list[SetupStep]:
+    """The campaign's row and its recipient key, together with the event that opens the log."""
+    made = not _campaign_exists(campaign)
+    if made:
+        made = _insert(campaign, _campaign_row(campaign), _recipient_row(campaign))
+    with campaign.database.read() as connection:
+        query = sa.select(tables.recipient_key.c.recipient_key_id).order_by(tables.recipient_key.c.created_at.desc())
+        recipient_key_id = connection.execute(query.limit(1)).scalar_one()
+    return [
+        SetupStep(what="campaign", path_or_name=campaign.name, made=made),
+        SetupStep(what="recipient key", path_or_name=recipient_key_id, made=made),
+    ]
+
+
+def _campaign_row(campaign: Campaign) -> dict[str, Any]:
+    service = campaign.key_services.default()
+    wrapped = service.wrap([(secrets.token_bytes(_REFERENCE_KEY_BYTES), reference_context(campaign.name))])[0]
+    if isinstance(wrapped, KeyRefusal):
+        raise KeyServiceError(f"{service.name} does not wrap the campaign's reference key: {wrapped.detail}")
+    return {
+        "name": campaign.name,
+        "environment": campaign.settings.campaign.environment.value,
+        "created_at": format_time(campaign.clock.now()),
+        "reference_key_service": service.name,
+        "wrapped_reference_key": wrapped,
+    }
+
+
+def _recipient_row(campaign: Campaign) -> dict[str, Any]:
+    kem = campaign.settings.keys.recipient_kem
+    return recipient_key.create(campaign.name, campaign.key_services.default(), kem, campaign.clock.now())
+
+
+def _insert(campaign: Campaign, row: dict[str, Any], recipient_row: dict[str, Any]) -> bool:
+    """One transaction; False if somebody else's setup was faster."""
+    opened = Event(
+        type=EventType.LOG_OPENED,
+        data={
+            "campaign": campaign.name,
+            "environment": str(row["environment"]),
+            "recipient_key_id": str(recipient_row["recipient_key_id"]),
+            "kem": str(recipient_row["kem"]),
+            "key_service": str(row["reference_key_service"]),
+        },
+    )
+    with campaign.database.write("campaign-setup") as connection:
+        if connection.execute(sa.select(tables.campaign.c.name)).first() is not None:
+            return False
+        connection.execute(tables.campaign.insert(), row)
+        connection.execute(tables.recipient_key.insert(), recipient_row)
+        outbox.record(connection, [opened], actor=campaign.actor, now=campaign.clock.now())
+    return True
