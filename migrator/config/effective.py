@@ -1,0 +1,44 @@
+"""What the settings amount to: for people to look at, and as a digest that a plan is bound to."""
+
+import hashlib
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from migrator.core.clock import format_time
+from migrator.core.encoding import canonical_json
+from migrator.core.redaction import redact_setting
+from migrator.core.settings import Settings
+
+
+def effective(settings: Settings) -> dict[str, Any]:
+    """All settings as nested JSON values, without the passwords in their URLs."""
+    return {
+        section: {key: _plain(value) for key, value in keys.items()}
+        for section, keys in settings.model_dump(by_alias=True).items()
+    }
+
+
+def digest(settings: Settings) -> str:
+    """SHA-256 in hex over all effective settings in canonical JSON.
+
+    Without passwords: a plan outlives their rotation, and its digest must not help to guess them.
+    """
+    return hashlib.sha256(canonical_json(_without_floats(effective(settings)))).hexdigest()
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return format_time(value)
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return redact_setting(value) if isinstance(value, str) else value
+
+
+def _without_floats(value: Any) -> Any:
+    """Canonical JSON has no floats here: they are written as text."""
+    if isinstance(value, dict):
+        return {key: _without_floats(entry) for key, entry in value.items()}
+    return repr(value) if isinstance(value, float) else value
