@@ -99,15 +99,7 @@ class Campaign:
     @cached_property
     def store(self) -> MessageStore:
         """The source, opened at first use."""
-        kind = plugins.store_class(self.settings.source.kind)
-        quorum = self.settings.authorization.quorum
-        if quorum not in kind.quorums:
-            raise ConfigError(
-                f"authorization.quorum {quorum.value!r} does not fit source kind {kind.kind!r}",
-                hint=f"it has {', '.join(sorted(q.value for q in kind.quorums))}",
-            )
-        url = resolve_text(self.settings.source.url, self.spec.directory)
-        return kind.open(absolute_url(url, self.spec.directory))
+        return open_store(self.spec)
 
     @cached_property
     def scheme(self) -> Scheme:
@@ -147,6 +139,19 @@ class Campaign:
         if "store" in self.__dict__:
             self.store.close()
         self.database.close()
+
+
+def open_store(spec: CampaignSpec) -> MessageStore:
+    """The source that a campaign's settings name."""
+    settings = spec.settings
+    kind = plugins.store_class(settings.source.kind)
+    quorum = settings.authorization.quorum
+    if quorum not in kind.quorums:
+        raise ConfigError(
+            f"authorization.quorum {quorum.value!r} does not fit source kind {kind.kind!r}",
+            hint=f"it has {', '.join(sorted(q.value for q in kind.quorums))}",
+        )
+    return kind.open(absolute_url(resolve_text(settings.source.url, spec.directory), spec.directory))
 
 
 def reference_context(campaign: str) -> bytes:

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import stat
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from migrator.core.errors import ConfigError
 from migrator.core.secret import Secret
+from migrator.private_files import PrivateFileError, read_private
 
 COMMAND_TIMEOUT_SECONDS = 30
 MAX_SECRET_BYTES = 64 * 1024
@@ -25,15 +25,19 @@ def resolve(reference: str, directory: Path) -> Secret:
     """Fetch what a reference names; one trailing newline is dropped. `ConfigError` never repeats the secret."""
     kind, _, rest = reference.partition(":")
     if kind == "env":
-        value = os.environ.get(rest)
-        if value is None:
+        variable = os.environ.get(rest)
+        if variable is None:
             raise ConfigError(f"the environment variable {rest} is not set", hint=f"{reference} was asked for")
-        return Secret(value.encode())
-    if kind == "file":
-        return Secret(_without_newline(_read_private(directory / rest)))
-    if kind == "command":
-        return Secret(_without_newline(_run(rest, directory)))
-    raise ConfigError("a secret is given by reference only", hint="env:NAME, file:PATH or command:…")
+        value = os.fsencode(variable)
+    elif kind == "file":
+        value = _without_newline(_read_file(directory / rest))
+    elif kind == "command":
+        value = _without_newline(_run(rest, directory))
+    else:
+        raise ConfigError("a secret is given by reference only", hint="env:NAME, file:PATH or command:…")
+    if not value:
+        raise ConfigError(f"the secret that {kind}: names is empty")
+    return Secret(value)
 
 
 def resolve_text(setting: str, directory: Path) -> str:
@@ -58,33 +62,33 @@ def absolute_url(url: str, directory: Path) -> str:
     return parsed.set(database=str(directory / path)).render_as_string(hide_password=False)
 
 
-def _read_private(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
-        mode = path.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigError(f"{path} can be read by others", hint=f"chmod 600 {path}")
-        with path.open("rb") as file:
-            data = file.read(MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"the secret in {path} can't be read: {error.strerror}") from None
-    if len(data) > MAX_SECRET_BYTES:
-        raise ConfigError(f"{path} is too large for a secret")
-    return data
+        return read_private(path, max_bytes=MAX_SECRET_BYTES, follow_links=True)  # mounted secrets are links
+    except PrivateFileError as error:
+        raise ConfigError(f"a secret's file can't be used: {error.message}", hint=error.hint) from None
 
 
 def _run(command: str, directory: Path) -> bytes:
+    """Standard output of a command without a shell; what it says on standard error is not repeated."""
     try:
+        arguments = shlex.split(command)
+        if not arguments:
+            raise ConfigError("a secret reference names no command", hint="for example command:pass show migrator")
         done = subprocess.run(
-            shlex.split(command),
+            arguments,
             cwd=directory,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
         )
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ConfigError(f"the command of a secret reference failed ({type(error).__name__})") from None
     if done.returncode != 0:
         raise ConfigError(f"the command of a secret reference ended with status {done.returncode}")
+    if len(done.stdout) > MAX_SECRET_BYTES:
+        raise ConfigError("the command of a secret reference printed too much for a secret")
     return done.stdout
 
 

@@ -7,31 +7,20 @@ Rules:
 3. A migrator database belongs to one campaign in one environment; see `migrator.takeover`.
 """
 
-import os
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from migrator import plugins, recipient_key, takeover
-from migrator.audit import outbox
+from migrator.audit import outbox, signing_key
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign, CampaignSpec, reference_context
 from migrator.core.clock import format_time
-from migrator.core.errors import AuditLogError, ConfigError, DatabaseError, KeyServiceError
+from migrator.core.errors import AuditLogError, ConfigError, KeyServiceError
 from migrator.database import schema, tables
 from migrator.keyservices.interface import KeyRefusal, KeyService
-from migrator.private_files import PrivateFileError, create_private
-from migrator.secrets import resolve
 
 _REFERENCE_KEY_BYTES: Final = 32
 
@@ -67,7 +56,7 @@ def initialise(spec: CampaignSpec) -> list[SetupStep]:
 
 
 def _database(campaign: Campaign) -> SetupStep:
-    _make_private_sqlite_file(campaign)
+    campaign.database.make_file()
     schema.refuse_newer(campaign.database)
     with campaign.database.read() as connection:
         takeover.other_holder(connection, campaign)  # not even upgraded if it is another campaign's
@@ -76,20 +65,6 @@ def _database(campaign: Campaign) -> SetupStep:
     url = campaign.database.url
     name = url.database if campaign.database.is_sqlite and url.database else url.render_as_string(hide_password=True)
     return SetupStep(what="migrator database", path_or_name=name, made=made)
-
-
-def _make_private_sqlite_file(campaign: Campaign) -> None:
-    """SQLite would make the file readable by all; its WAL and shared memory files inherit the mode."""
-    path = campaign.database.url.database
-    if not campaign.database.is_sqlite or not path or path == ":memory:" or path.startswith("file:"):
-        return
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise DatabaseError(
-            f"the migrator database {path} can't be made or written: {error.strerror}",
-            hint="check database.url and the folder's permissions",
-        ) from None
 
 
 # --- keys ---
@@ -136,42 +111,16 @@ def _recorded_key_services(campaign: Campaign) -> set[str]:
 
 
 def _signing_key(campaign: Campaign) -> SetupStep:
-    """The audit log's Ed25519 key (RFC 8410, PKCS #8, PEM)."""
-    reference = campaign.settings.audit.signing_key
-    kind, _, rest = reference.partition(":")
-    if kind != "file" or not rest:
-        raise ConfigError("audit.signing_key is not a file", hint='for example "file:audit.key"')
-    path = campaign.spec.directory / rest
-    made = False
-    if not os.path.lexists(path):
-        if _campaign_exists(campaign):
-            raise AuditLogError(
-                f"the audit log's signing key {path} is missing",
-                hint="restore it from a backup: a log that another key goes on signing is not the same log",
-            )
-        made = _make_signing_key(path)
-    _require_ed25519(resolve(reference, campaign.spec.directory).reveal(), path)
-    return SetupStep(what="audit log's signing key", path_or_name=str(path), made=made)
-
-
-def _make_signing_key(path: Path) -> bool:
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    try:
-        return create_private(path, pem)
-    except PrivateFileError as error:
-        raise ConfigError(f"audit.signing_key: {error.message}", hint=error.hint) from None
-
-
-def _require_ed25519(pem: bytes, path: Path) -> None:
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(
-            f"audit.signing_key: {path} is not an Ed25519 private key in PEM (PKCS #8, without a password)",
-            hint="restore it from a backup, or name another file for a new campaign",
+    reference, directory = campaign.settings.audit.signing_key, campaign.spec.directory
+    path = signing_key.path_of(reference, directory)
+    if _campaign_exists(campaign) and not signing_key.exists(reference, directory):
+        raise AuditLogError(
+            f"the audit log's signing key {path} is missing",
+            hint="restore it from a backup: a log that another key goes on signing is not the same log",
         )
+    made = signing_key.create(reference, directory)
+    signing_key.load(reference, directory)
+    return SetupStep(what="audit log's signing key", path_or_name=str(path), made=made)
 
 
 # --- the audit log and the campaign ---
@@ -179,9 +128,19 @@ def _require_ed25519(pem: bytes, path: Path) -> None:
 
 def _audit_directory(campaign: Campaign) -> SetupStep:
     path = campaign.spec.directory / campaign.settings.audit.directory
-    made = not os.path.lexists(path)
-    campaign.audit.create()
+    _require_same_origin(campaign)
+    made = campaign.audit.create()
     return SetupStep(what="audit log", path_or_name=str(path), made=made)
+
+
+def _require_same_origin(campaign: Campaign) -> None:
+    with campaign.database.read() as connection:
+        origins = set(connection.execute(sa.select(tables.audit_state.c.origin)).scalars())
+    if origins - {campaign.settings.origin}:
+        raise ConfigError(
+            f"the campaign's audit log was opened as {min(origins)!r}, not as {campaign.settings.origin!r}",
+            hint="put audit.origin back: a log keeps its origin for life",
+        )
 
 
 def _campaign_exists(campaign: Campaign) -> bool:

@@ -5,11 +5,12 @@ begin with `BEGIN IMMEDIATE`, so that they queue for the lock instead of failing
 become `DatabaseError` here; statements' parameters never show up in them.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -65,6 +66,23 @@ class Database:
                     self.boundary(label, "before")
             self.boundary(label, "after")
 
+    def make_file(self) -> None:
+        """Make an empty SQLite file with mode 0600 if there is none: SQLite itself would let everybody read it.
+
+        Nothing else makes one, so that a mistyped path is an error. The WAL's files inherit the mode.
+        """
+        path = _file_of(self.url)
+        if path is None:
+            return
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a path"
+            raise DatabaseError(
+                f"the migrator database {path} can't be made or written: {reason}",
+                hint="check database.url and the folder's permissions",
+            ) from None
+
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
@@ -85,8 +103,10 @@ def _create_engine(url: URL, *, read_only: bool) -> sa.Engine:
     arguments: dict[str, Any] = {}
     if url.get_backend_name() == "sqlite":
         arguments["timeout"] = BUSY_TIMEOUT_SECONDS
-        if read_only and url.database:
-            url = url.set(database=f"file:{Path(url.database).as_posix()}", query={"mode": "ro", "uri": "true"})
+        path = _file_of(url)
+        if path is not None:
+            mode = {"mode": "ro" if read_only else "rw", "uri": "true"}
+            url = url.set(database=f"file:{quote(os.fsencode(path))}", query={**url.query, **mode})
     try:
         engine = sa.create_engine(url, hide_parameters=True, connect_args=arguments)
     except (NoSuchModuleError, ImportError):
@@ -97,6 +117,14 @@ def _create_engine(url: URL, *, read_only: bool) -> sa.Engine:
         sa.event.listen(engine, "connect", _set_up_sqlite_read_only if read_only else _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _file_of(url: URL) -> str | None:
+    """Path of an SQLite database that is a plain file."""
+    path = url.database
+    if url.get_backend_name() != "sqlite" or not path or path == ":memory:" or path.startswith("file:"):
+        return None
+    return path
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -145,7 +173,7 @@ _REMEDIES = (
     (
         "unable to open",
         "the migrator database can't be opened",
-        "check database.url and the folder's permissions",
+        "`migrator init` makes a new one; otherwise check database.url and the permissions",
     ),
     ("malformed", "the migrator database is damaged", "restore it from a backup; keep the damaged file"),
     ("not a database", "database.url does not point to a database", "check database.url"),

@@ -43,6 +43,7 @@ def refuse_newer(database: Database) -> None:
 
 def upgrade(database: Database) -> bool:
     """Bring a new or older database to this program's schema; False if it was there already."""
+    database.make_file()
     with database.write("schema") as connection:
         before = current(connection, database.schema)
         _refuse_newer(before)
