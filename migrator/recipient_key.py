@@ -37,11 +37,13 @@ _SUITES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientKey:
-    """The public half, as clients get it. `public_key` is raw."""
+    """The public half, as clients get it (`public_key` is raw), and what became of the private one."""
 
     recipient_key_id: str
     kem: str
     public_key: bytes
+    key_service: str
+    destroyed: bool = False
 
 
 @final
@@ -103,25 +105,41 @@ def wrapping_context(campaign_name: str, recipient_key_id: str) -> bytes:
     return canonical_json({"campaign": campaign_name, "purpose": "recipient-key", "recipient_key_id": recipient_key_id})
 
 
-def current(connection: sa.Connection) -> RecipientKey:
-    """The campaign's newest recipient key that was not destroyed: what clients seal to."""
+def newest(connection: sa.Connection) -> RecipientKey:
+    """The recipient key that was made last, even if it is destroyed."""
     table = tables.recipient_key
-    row = connection.execute(
-        _public_columns()
-        .where(table.c.destroyed_at.is_(None))
-        .order_by(table.c.created_at.desc(), table.c.recipient_key_id)
-        .limit(1)
-    ).one_or_none()
+    query = sa.select(table).order_by(table.c.created_at.desc(), table.c.recipient_key_id).limit(1)
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise ConfigError("the campaign has no recipient key", hint="`migrator init` makes one")
-    return RecipientKey(recipient_key_id=row[0], kem=row[1], public_key=bytes(row[2]))
+    return _value(row)
+
+
+def current(connection: sa.Connection) -> RecipientKey:
+    """What clients seal to now; `ConfigError` once it is destroyed."""
+    key = newest(connection)
+    if key.destroyed:
+        raise ConfigError(
+            f"the recipient key {key.recipient_key_id} is destroyed", hint="the campaign is final: it takes no exports"
+        )
+    return key
 
 
 def get(connection: sa.Connection, recipient_key_id: str) -> RecipientKey | None:
     """The key of that id, also one that was destroyed; None if this campaign never had it."""
-    query = _public_columns().where(tables.recipient_key.c.recipient_key_id == recipient_key_id)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else RecipientKey(recipient_key_id=row[0], kem=row[1], public_key=bytes(row[2]))
+    table = tables.recipient_key
+    row = connection.execute(sa.select(table).where(table.c.recipient_key_id == recipient_key_id)).one_or_none()
+    return None if row is None else _value(row)
+
+
+def _value(row: sa.Row[Any]) -> RecipientKey:
+    return RecipientKey(
+        recipient_key_id=row.recipient_key_id,
+        kem=row.kem,
+        public_key=bytes(row.public_key),
+        key_service=row.key_service,
+        destroyed=row.wrapped_private_key is None,
+    )
 
 
 def unwrap(campaign: Campaign, connection: sa.Connection, recipient_key_id: str) -> RecipientPrivateKey:
@@ -147,11 +165,6 @@ def unwrap(campaign: Campaign, connection: sa.Connection, recipient_key_id: str)
     if isinstance(raw, KeyRefusal):
         raise KeyServiceError(f"{key_service} does not unwrap the recipient key: {raw.detail}")
     return RecipientPrivateKey(recipient_key_id, kem, raw)
-
-
-def _public_columns() -> sa.Select[Any]:
-    table = tables.recipient_key
-    return sa.select(table.c.recipient_key_id, table.c.kem, table.c.public_key)
 
 
 def _generate(kem: str) -> tuple[bytes, bytes]:

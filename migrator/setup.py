@@ -154,8 +154,7 @@ def _campaign(campaign: Campaign) -> list[SetupStep]:
     if made:
         made = _insert(campaign, _campaign_row(campaign), _recipient_row(campaign))
     with campaign.database.read() as connection:
-        query = sa.select(tables.recipient_key.c.recipient_key_id).order_by(tables.recipient_key.c.created_at.desc())
-        recipient_key_id = connection.execute(query.limit(1)).scalar_one()
+        recipient_key_id = recipient_key.newest(connection).recipient_key_id
     return [
         SetupStep(what="campaign", path_or_name=campaign.name, made=made),
         SetupStep(what="recipient key", path_or_name=recipient_key_id, made=made),

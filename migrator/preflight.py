@@ -1,0 +1,264 @@
+"""Looks at everything that a campaign rests on, before it matters. Changes nothing that anybody could see.
+
+Each check stands alone: one that fails, or can't even begin, does not stop the others. The clock that is compared is
+the machine's own, never the campaign's.
+"""
+
+import hmac
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from migrator import plugins, recipient_key, takeover
+from migrator.audit import signing_key
+from migrator.campaign import Campaign, CampaignSpec, open_campaign, open_store
+from migrator.core.clock import Clock, SystemClock
+from migrator.core.encoding import canonical_json
+from migrator.core.errors import ConfigError, KeyServiceError, MigratorError, SourceError
+from migrator.core.limits import MIB
+from migrator.core.model import Environment
+from migrator.database import tables
+from migrator.keyservices.interface import KeyRefusal, KeyService
+from migrator.secrets import absolute_url, resolve_text
+
+CLOCK_WARN_SECONDS: Final = 2.0
+CLOCK_FAIL_SECONDS: Final = 60.0
+LITTLE_SPACE_BYTES: Final = 1024 * MIB
+_SPACE_SHARE: Final = 1.2
+"""Server history against its source: 33 bytes a message more, and indexes; generously rounded."""
+
+
+class CheckState(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What one check found, and what to do about it (empty if nothing)."""
+
+    name: str
+    state: CheckState
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    message: str
+    remedy: str = ""
+    state: CheckState = CheckState.OK
+
+
+def _warn(message: str, remedy: str) -> _Finding:
+    return _Finding(message, remedy, CheckState.WARN)
+
+
+def _fail(message: str, remedy: str) -> _Finding:
+    return _Finding(message, remedy, CheckState.FAIL)
+
+
+def checks(spec: CampaignSpec, *, system: Clock | None = None) -> Iterator[Check]:
+    """Every check in order, as it ends. `system` is the real time: the machine's own clock unless a test says so."""
+    real = system or SystemClock()
+    yield _contained("configuration", partial(_configuration, spec))
+    yield _contained("source", partial(_source, spec))
+    yield _contained("database", partial(_database, spec))
+    for address in dict.fromkeys([spec.settings.keys.service, *spec.settings.keys.regions.values()]):
+        yield _contained(f"key service {address}", partial(_key_service, spec, address))
+    yield _contained("campaign keys", partial(_campaign_keys, spec))
+    yield _contained("clock", partial(_clock, spec, real))
+    yield _contained("free space", partial(_free_space, spec))
+    yield _contained("notice channel", partial(_notice_channel, spec))
+    yield _contained("audit log", partial(_audit_log, spec))
+
+
+def _contained(name: str, look: Callable[[], _Finding]) -> Check:
+    """Run one check; an error of migrator's or of the system is its result."""
+    try:
+        found = look()
+    except MigratorError as error:
+        found = _fail(error.message, error.hint)
+    except OSError as error:
+        found = _fail(f"the system refuses: {error.strerror}", "see to the permissions and the disk")
+    return Check(name=name, state=found.state, message=found.message, remedy=found.remedy)
+
+
+def _configuration(spec: CampaignSpec) -> _Finding:
+    settings = spec.settings
+    said = f"campaign {settings.campaign.name!r}, {settings.campaign.environment.value}"
+    if settings.campaign.environment is Environment.PRODUCTION:
+        if settings.audit.origin is None:
+            return _warn(f"{said}: audit.origin is {settings.origin!r}", "name the log after a domain that is yours")
+        if settings.campaign.notice_period_days == 0:
+            return _warn(f"{said}: users get no notice period", "see that campaign.notice_period_days = 0 is meant")
+    return _Finding(f"{said}, cutover {settings.campaign.cutover_at:%Y-%m-%d %H:%M} UTC")
+
+
+def _source(spec: CampaignSpec) -> _Finding:
+    path = _sqlite_path(spec, spec.settings.source.url)
+    if path is not None and not path.is_file():
+        raise SourceError(f"there is no source {path}", hint="check source.url")
+    store = open_store(spec)
+    try:
+        identity = store.identity()
+        conversations = len(next(store.population(), []))
+    finally:
+        store.close()
+    if conversations == 0:
+        return _warn("the source has no conversations", "check source.url: is this the right store?")
+    return _Finding(f"{spec.settings.source.kind} {identity[:16]}…, {conversations} conversations on the first page")
+
+
+@contextmanager
+def _own_campaign(spec: CampaignSpec) -> Iterator[Campaign]:
+    """The open campaign, provided that the database is this campaign's."""
+    with open_campaign(spec) as campaign:
+        with campaign.database.read() as connection:
+            other = takeover.other_holder(connection, campaign)
+            held = connection.execute(sa.select(tables.campaign.c.name)).first()
+        if other is not None or held is None:
+            raise ConfigError(
+                f"the migrator database does not hold campaign {campaign.name!r} "
+                f"({campaign.settings.campaign.environment.value})",
+                hint="check campaign.name, campaign.environment and database.url; `migrator init` starts a campaign",
+            )
+        yield campaign
+
+
+def _database(spec: CampaignSpec) -> _Finding:
+    with _own_campaign(spec) as campaign:
+        with campaign.database.write("preflight") as connection:  # writes what is there already
+            table = tables.campaign
+            connection.execute(table.update().values(created_at=table.c.created_at))
+        return _Finding(f"{campaign.database.engine.dialect.name}, schema and campaign are right, writable")
+
+
+def _key_service(spec: CampaignSpec, address: str) -> _Finding:
+    """Wrap and unwrap something of no value, and see that the context is bound."""
+    implementation, rest = plugins.key_service_class(address)
+    service = implementation.open(rest, directory=spec.directory)
+    probe = secrets.token_bytes(32)
+    context = _probe_context(spec, "preflight")
+    wrapped = _granted(service, service.wrap([(probe, context)])[0])
+    if not hmac.compare_digest(_granted(service, service.unwrap([(wrapped, context)])[0]), probe):
+        raise KeyServiceError(f"{service.name} does not unwrap what it wrapped", hint="don't use this key service")
+    if not isinstance(service.unwrap([(wrapped, _probe_context(spec, "preflight-other"))])[0], KeyRefusal):
+        raise KeyServiceError(f"{service.name} does not bind keys to their context", hint="don't use this key service")
+    if address.startswith("local:") and spec.settings.campaign.environment is Environment.PRODUCTION:
+        return _warn(
+            f"{service.name} wraps and unwraps, but whoever reads the disk reads the keys",
+            "in production use a key service that holds its keys itself",
+        )
+    return _Finding(f"{service.name} wraps and unwraps, bound to its context")
+
+
+def _probe_context(spec: CampaignSpec, purpose: str) -> bytes:
+    return canonical_json({"campaign": spec.settings.campaign.name, "purpose": purpose})
+
+
+def _granted(service: KeyService, answer: bytes | KeyRefusal) -> bytes:
+    if isinstance(answer, KeyRefusal):
+        raise KeyServiceError(f"{service.name} refuses: {answer.detail}", hint="check the permissions on the key")
+    return answer
+
+
+def _campaign_keys(spec: CampaignSpec) -> _Finding:
+    """The key service is the one that the campaign began with.
+
+    The recipient key stays wrapped: a key policy may refuse it before the cutover date, and nothing here needs it.
+    """
+    with _own_campaign(spec) as campaign:
+        _ = campaign.references
+        with campaign.database.read() as connection:
+            key = recipient_key.newest(connection)
+        campaign.key_services.named(key.key_service)
+    if key.destroyed:
+        return _warn(f"the recipient key {key.recipient_key_id} is destroyed", "this campaign is final: start another")
+    if key.kem != spec.settings.keys.recipient_kem:
+        return _warn(
+            f"the recipient key is {key.kem}, not {spec.settings.keys.recipient_kem} as configured",
+            "put keys.recipient_kem back: a campaign keeps the key that its clients know",
+        )
+    return _Finding(f"reference key unwraps; recipient key {key.recipient_key_id} ({key.kem})")
+
+
+def _clock(spec: CampaignSpec, real: Clock) -> _Finding:
+    with open_campaign(spec) as campaign, campaign.database.read() as connection:
+        before = real.now()
+        theirs: datetime = connection.execute(sa.select(sa.func.current_timestamp())).scalar_one()
+        after = real.now()
+    theirs = theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC)
+    # A whole second is all that some databases tell: the time is somewhere in it.
+    apart = max((before - theirs).total_seconds() - 1, (theirs - after).total_seconds(), 0.0)
+    said = f"this machine's clock and the database's are {apart:.1f} s apart"
+    if apart > CLOCK_FAIL_SECONDS:
+        return _fail(said, "set both by NTP: the cutover date is checked by either")
+    if apart > CLOCK_WARN_SECONDS:
+        return _warn(said, "see that NTP runs on both")
+    return _Finding(said)
+
+
+def _free_space(spec: CampaignSpec) -> _Finding:
+    """Room for the server history where that is a file here, and for the audit log."""
+    source = _sqlite_path(spec, spec.settings.source.url)
+    database = _sqlite_path(spec, spec.settings.database.url)
+    needed = LITTLE_SPACE_BYTES
+    if source is not None and database is not None and source.is_file():
+        needed += int(source.stat().st_size * _SPACE_SHARE)
+    places = [path.parent for path in [database] if path is not None]
+    places.append(spec.directory / spec.settings.audit.directory)
+    free = min(shutil.disk_usage(_existing(place)).free for place in places)
+    said = f"{free // MIB} MiB free, about {needed // MIB} MiB needed"
+    if free < needed - LITTLE_SPACE_BYTES or free < LITTLE_SPACE_BYTES // 10:
+        return _fail(said, "make room, or put the migrator database elsewhere")
+    if free < needed:
+        return _warn(said, "make room: a run stops when the disk is full, and goes on when it is not")
+    return _Finding(said)
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
+def _sqlite_path(spec: CampaignSpec, url: str) -> Path | None:
+    """Where an SQLite database lies that is a file; None for other databases, and for what is no URL."""
+    try:
+        parsed = make_url(absolute_url(resolve_text(url, spec.directory), spec.directory))
+    except (ArgumentError, ValueError):
+        return None
+    plain = parsed.get_backend_name() == "sqlite" and parsed.database and not parsed.database.startswith((":", "file:"))
+    return Path(parsed.database) if plain and parsed.database else None
+
+
+def _notice_channel(spec: CampaignSpec) -> _Finding:
+    implementation, rest = plugins.channel_class(spec.settings.notify.channel)
+    implementation.open(rest, directory=spec.directory)
+    return _Finding(f"{spec.settings.notify.channel} opens")
+
+
+def _audit_log(spec: CampaignSpec) -> _Finding:
+    with _own_campaign(spec) as campaign:
+        signing_key.load(spec.settings.audit.signing_key, spec.directory)
+        campaign.audit.check()
+        size = campaign.audit.state().size
+        path = campaign.audit.path
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        return _fail(f"the audit log {path} can't be written", "give it to the user that runs migrator")
+    return _Finding(f"{size} entries, as the database remembers them; writable")
