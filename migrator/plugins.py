@@ -6,6 +6,8 @@ from typing import Any
 
 from migrator.channels.interface import NoticeChannel
 from migrator.core.errors import ConfigError
+from migrator.engines.interface import Engine
+from migrator.engines.local import LocalEngine
 from migrator.keyservices.interface import KeyService
 from migrator.schemes.interface import Scheme
 from migrator.stores.interface import MessageStore
@@ -18,7 +20,13 @@ def _load(group: str, name: str, setting: str) -> Any:
         raise ConfigError(
             f"{setting}: there is no {name!r}", hint=f"installed are: {', '.join(sorted(found)) or 'none'}"
         )
-    return found[name].load()
+    try:
+        return found[name].load()
+    except (ImportError, AttributeError) as error:
+        missing = getattr(error, "name", None) or type(error).__name__
+        raise ConfigError(
+            f"{setting}: {name!r} can't be loaded ({missing})", hint="install the package that it needs"
+        ) from None
 
 
 def store_class(kind: str) -> type[MessageStore]:
@@ -45,3 +53,10 @@ def channel_class(address: str) -> tuple[type[NoticeChannel], str]:
     kind, _, rest = address.partition(":")
     loaded: type[NoticeChannel] = _load("migrator.channels", kind, "notify.channel")
     return loaded, rest
+
+
+def engine(address: str, workers: int) -> Engine:
+    """The engine that an address names."""
+    if address == "local":
+        return LocalEngine(workers)
+    raise ConfigError(f"execution.engine: there is no {address!r}", hint="local is what this migrator has")

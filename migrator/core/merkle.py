@@ -5,7 +5,7 @@ size, and its state is small enough to be kept with a checkpoint. Hashes are SHA
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
@@ -122,3 +122,25 @@ class ItemsRoot:
         self._frontier.append(leaf_hash(self._page.digest()))
         self._page = hashlib.sha256()
         self._pending = 0
+
+
+def in_order(
+    source: Iterable[tuple[int, str, bytes]], server: Iterable[tuple[int, str, bytes]]
+) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """What `ItemsRoot.add` takes, from two streams of (time, message id, ciphertext), each in message order.
+
+    A message of the source alone is a gap; one of the server alone came with the history in an export.
+    """
+    theirs, ours = iter(source), iter(server)
+    left, right = next(theirs, None), next(ours, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left[:2] < right[:2]):
+            assert left is not None  # noqa: S101 - the loop's condition, for the type checker
+            yield left[1].encode("utf-8", "surrogateescape"), left[2], b""
+            left = next(theirs, None)
+        elif left is None or right[:2] < left[:2]:
+            yield right[1].encode(), b"", right[2]
+            right = next(ours, None)
+        else:
+            yield right[1].encode(), left[2], right[2]
+            left, right = next(theirs, None), next(ours, None)

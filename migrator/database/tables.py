@@ -296,6 +296,9 @@ shard = Table(
     # The fencing token of the worker that holds it; 0: nobody yet.
     Column("token", BigInteger, nullable=False, server_default="0"),
     Column("finished", Boolean, nullable=False),
+    # What its holder has committed: for progress and for the error budget.
+    Column("messages", BigInteger, nullable=False, server_default="0"),
+    Column("failures", BigInteger, nullable=False, server_default="0"),
 )
 
 progress = Table(

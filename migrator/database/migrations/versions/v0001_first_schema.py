@@ -310,6 +310,8 @@ def upgrade() -> None:
         sa.Column("last_no", sa.BigInteger(), nullable=False),
         sa.Column("token", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("finished", sa.Boolean(), nullable=False),
+        sa.Column("messages", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("failures", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("run_id", "generation", "shard_no"),
     )
     op.create_table(

@@ -1,0 +1,152 @@
+"""The campaign's lease: one coordinator at a time, by compare-and-swap in the migrator database.
+
+1. A lease is free when nobody holds it, when its holder's heartbeat is older than `EXPIRY`, or when the holder was a
+   process of this boot of this machine that no longer lives.
+2. Taking it raises the token; every later write of the lease names the token.
+3. A holder whose heartbeat finds another token has lost the lease and stops.
+
+Leases use the machine's clock, never the campaign's.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from migrator.campaign import Campaign
+from migrator.core.clock import format_time, parse_time
+from migrator.core.errors import DatabaseError, LeaseHeldError
+from migrator.database import tables
+from migrator.database.connect import Database
+
+HEARTBEAT = timedelta(seconds=15)
+EXPIRY = timedelta(minutes=4)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease that this process holds, until `lost` is set."""
+
+    token: int
+    lost: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseHolder:
+    """Who holds a lease, for people."""
+
+    holder: str
+    purpose: str
+    heartbeat_at: datetime
+    alive: bool
+
+
+@contextmanager
+def hold(campaign: Campaign, *, purpose: str) -> Iterator[Lease]:
+    """Hold the lease while the block runs; `LeaseHeldError` where somebody else does."""
+    lease = Lease(_take(campaign.database, campaign.name, purpose))
+    ended = threading.Event()
+    beat = threading.Thread(target=_beat, args=(campaign.database, campaign.name, lease, ended), daemon=True)
+    beat.start()
+    try:
+        yield lease
+    finally:
+        ended.set()
+        beat.join()
+        _release(campaign.database, campaign.name, lease)
+
+
+def holder_of(connection: sa.Connection, campaign_name: str) -> LeaseHolder | None:
+    """Who holds the campaign's lease; None where it is free."""
+    row = connection.execute(sa.select(tables.lease).where(tables.lease.c.campaign == campaign_name)).one_or_none()
+    if row is None or row.holder is None:
+        return None
+    beat = parse_time(row.heartbeat_at)
+    return LeaseHolder(holder=row.holder, purpose=row.purpose or "", heartbeat_at=beat, alive=_lives(row.holder, beat))
+
+
+def _take(database: Database, campaign_name: str, purpose: str) -> int:
+    table = tables.lease
+    with database.write("lease-take") as connection:
+        held = holder_of(connection, campaign_name)
+        if held is not None and held.alive:
+            raise LeaseHeldError(
+                f"the campaign's lease is held by {held.holder} ({held.purpose})",
+                hint=f"wait for it to end; its last heartbeat was at {format_time(held.heartbeat_at)}",
+            )
+        token = connection.scalar(sa.select(table.c.token).where(table.c.campaign == campaign_name))
+        values = {
+            "token": (token or 0) + 1,
+            "holder": _this_process(),
+            "purpose": purpose,
+            "heartbeat_at": format_time(datetime.now(UTC)),
+        }
+        if token is None:
+            connection.execute(table.insert().values(campaign=campaign_name, **values))
+        else:
+            swap = table.update().where(table.c.campaign == campaign_name, table.c.token == token).values(values)
+            if connection.execute(swap).rowcount != 1:
+                raise LeaseHeldError("the campaign's lease was taken at this moment", hint="try again")
+    return (token or 0) + 1
+
+
+def _beat(database: Database, campaign_name: str, lease: Lease, ended: threading.Event) -> None:
+    """Renew the lease until the end; a heartbeat that can't be written counts as missed, not as lost."""
+    last = datetime.now(UTC)
+    while not ended.wait(HEARTBEAT.total_seconds()):
+        try:
+            with database.write("lease-heartbeat") as connection:
+                if not _write(connection, campaign_name, lease, heartbeat_at=format_time(datetime.now(UTC))):
+                    lease.lost.set()
+                    return
+            last = datetime.now(UTC)
+        except DatabaseError:
+            if datetime.now(UTC) - last > EXPIRY:
+                lease.lost.set()
+                return
+
+
+def _release(database: Database, campaign_name: str, lease: Lease) -> None:
+    with database.write("lease-release") as connection:
+        _write(connection, campaign_name, lease, holder=None, purpose=None)
+
+
+def _write(connection: sa.Connection, campaign_name: str, lease: Lease, **values: str | None) -> bool:
+    table = tables.lease
+    statement = table.update().where(table.c.campaign == campaign_name, table.c.token == lease.token).values(**values)
+    return connection.execute(statement).rowcount == 1
+
+
+def _this_process() -> str:
+    pid = os.getpid()
+    return f"{socket.gethostname()}/{_boot_id()}/{pid}/{_start_time(pid)}"
+
+
+def _lives(holder: str, heartbeat_at: datetime) -> bool:
+    """A process of this boot is asked for directly; any other is believed while its heartbeat is fresh."""
+    parts = holder.split("/")
+    if len(parts) == 4 and parts[:2] == [socket.gethostname(), _boot_id()] and _boot_id():
+        return _start_time(int(parts[2])) == parts[3] != ""
+    return datetime.now(UTC) - heartbeat_at < EXPIRY
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _start_time(pid: int) -> str:
+    """Clock ticks after boot at which a process began (proc(5), field 22); empty if it doesn't live."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

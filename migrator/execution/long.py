@@ -1,0 +1,173 @@
+"""A long conversation, page by page: each page commits with its cursor, the last one with the flip.
+
+Nothing of it is visible before. A worker that takes it up after a crash goes on behind the last committed page, with
+the same data key, counts and Merkle frontier. Pages hold a multiple of `PAGE_MESSAGES`, so that the frontier is
+defined between them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from migrator.audit import outbox
+from migrator.core.encoding import canonical_json
+from migrator.core.envelope import DataKey
+from migrator.core.gaps import GapCount
+from migrator.core.merkle import PAGE_MESSAGES, Frontier, ItemsRoot
+from migrator.core.model import Cursor, MessageRow
+from migrator.core.outcomes import Outcome
+from migrator.database import tables
+from migrator.database.bulk import insert_rows
+from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
+from migrator.execution.recorder import Ending, Recorder
+from migrator.execution.sealing import GAP_COLUMNS, MESSAGE_COLUMNS, Sealed, count, seal_page, storable
+from migrator.execution.showing import Shown, show
+from migrator.execution.small import ending
+from migrator.execution.work import Work
+from migrator.exports.opening import Material, record_refusals
+from migrator.keyservices.interface import KeyRefusal
+from migrator.schemes.interface import KeyRing
+
+
+@dataclass(slots=True)
+class _Position:
+    """How far a conversation is. `fresh` holds the data key until the first page has committed it."""
+
+    key: DataKey
+    key_service: str
+    gaps: GapCount
+    root: ItemsRoot
+    cursor: Cursor | None = None
+    fresh: WrappedKey | None = None
+
+
+def rewrap_long(recorder: Recorder, material: Material, work: Work) -> None:
+    """Take one long conversation from the source to server history."""
+    if work.conversation_id in material.too_broad:
+        _end(recorder, material, ending(work, Outcome.HELD_SCOPE_TOO_BROAD))
+        return
+    position = _begin(recorder, work)
+    if isinstance(position, KeyRefusal):
+        _end(recorder, material, ending(work, Outcome.FAILED_KEY_SERVICE))
+        return
+    ring = material.rings.get(work.conversation_id, {})
+    limit = -(-recorder.campaign.settings.execution.page_size // PAGE_MESSAGES) * PAGE_MESSAGES
+    while True:
+        rows = recorder.campaign.store.page(work.conversation_id, position.cursor, limit)
+        if not storable(rows):
+            _end(recorder, material, replace(ending(work, Outcome.FAILED_SOURCE), partial=True))
+            return
+        page = _seal(recorder, work, ring, position, rows)
+        if len(rows) < limit:
+            _finish(recorder, material, work, position, page)
+            return
+        position.cursor = recorder.campaign.store.cursor(rows[-1])
+        _commit_page(recorder, work, position, page)
+
+
+def _begin(recorder: Recorder, work: Work) -> _Position | KeyRefusal:
+    """Where to go on: behind the last page of this run, or at the start with a new data key."""
+    campaign, table = recorder.campaign, tables.progress
+    with campaign.database.read() as connection:
+        row = connection.execute(sa.select(table).where(table.c.conversation_no == work.conversation_no)).one_or_none()
+        if row is not None and row.run_id == recorder.assignment.run_id and not recorder.dry:
+            loaded = load_key(connection, campaign, work.conversation_no)
+            if isinstance(loaded, KeyRefusal):
+                return loaded
+            return _Position(
+                key=loaded[0],
+                key_service=loaded[1],
+                gaps=GapCount(opened=row.messages, gaps=row.gaps, countable=row.countable_gaps),
+                root=ItemsRoot(Frontier.from_text(row.frontier)),
+                cursor=tuple(json.loads(row.cursor)),
+            )
+    if recorder.dry:
+        return _Position(DataKey.generate(), "", GapCount(), ItemsRoot())
+    if row is not None:
+        # An earlier run was left for good in the middle of this conversation: nobody has seen what it wrote.
+        with recorder.transaction("leftovers") as connection:
+            recorder.discard_partial(connection, work.conversation_no, work.ref)
+    made = make_keys(campaign, [work])[0]
+    if isinstance(made, KeyRefusal):
+        return made
+    return _Position(made.key, made.key_service, GapCount(), ItemsRoot(), fresh=made)
+
+
+def _seal(recorder: Recorder, work: Work, ring: KeyRing, position: _Position, rows: Sequence[MessageRow]) -> Sealed:
+    results = recorder.campaign.scheme.open_messages([(work.conversation, ring, rows)])[0]
+    count(results, position.gaps)
+    if recorder.dry:
+        return Sealed()
+    return seal_page(work.conversation_no, work.conversation_id, position.key, rows, results, position.root)
+
+
+def _commit_page(recorder: Recorder, work: Work, position: _Position, page: Sealed) -> None:
+    if recorder.dry:
+        return
+    gaps = position.gaps
+    state = {
+        "run_id": recorder.assignment.run_id,
+        "cursor": canonical_json(list(position.cursor or ())).decode(),
+        "key_id": position.key.key_id,
+        "messages": gaps.opened,
+        "gaps": gaps.gaps,
+        "countable_gaps": gaps.countable,
+        "frontier": position.root.frontier().to_text(),
+    }
+    table = tables.progress
+    with recorder.transaction("page", messages=len(page.messages) + len(page.gaps)) as connection:
+        _write(connection, recorder, work, position, page)
+        if position.fresh is not None:
+            connection.execute(table.insert().values(conversation_no=work.conversation_no, **state))
+        else:
+            connection.execute(table.update().where(table.c.conversation_no == work.conversation_no).values(**state))
+    position.fresh = None
+
+
+def _write(connection: sa.Connection, recorder: Recorder, work: Work, position: _Position, page: Sealed) -> None:
+    if position.fresh is not None:
+        insert_keys(connection, recorder.campaign, [(work, position.fresh)])
+        event = key_created(work, position.fresh, recorder.assignment.run_id)
+        outbox.record(connection, [event], actor=recorder.campaign.actor, now=recorder.campaign.clock.now())
+    insert_rows(connection, tables.message, MESSAGE_COLUMNS, page.messages)
+    insert_rows(connection, tables.gap, GAP_COLUMNS, page.gaps)
+
+
+def _finish(recorder: Recorder, material: Material, work: Work, position: _Position, page: Sealed) -> None:
+    """The last page, together with the flip; or the end of a conversation that has too many gaps."""
+    gaps = position.gaps
+    outcome = gaps.outcome(recorder.campaign.settings.execution.max_gap_fraction)
+    if gaps.total < work.conversation.messages:
+        _end(recorder, material, replace(ending(work, Outcome.FAILED_SOURCE), partial=True))
+        return
+    if not outcome.visible:
+        _end(recorder, material, replace(ending(work, outcome, gaps), partial=True))
+        return
+    if not recorder.dry:
+        shown = Shown(
+            work=work,
+            outcome=outcome,
+            messages=gaps.opened,
+            gaps=gaps.gaps,
+            items_root=position.root.root(),
+            key_id=position.key.key_id,
+            key_service=position.key_service,
+        )
+        with recorder.transaction("flip", messages=len(page.messages) + len(page.gaps)) as connection:
+            _write(connection, recorder, work, position, page)
+            connection.execute(
+                tables.progress.delete().where(tables.progress.c.conversation_no == work.conversation_no)
+            )
+            show(connection, recorder, [shown])
+            record_refusals(connection, recorder.campaign, material.refusals, recorder.assignment.run_id)
+    recorder.counted([(outcome.value, gaps.opened, gaps.gaps)])
+
+
+def _end(recorder: Recorder, material: Material, last: Ending) -> None:
+    if not recorder.dry:
+        with recorder.transaction("end", failures=int(Outcome(last.outcome).failed)) as connection:
+            recorder.end(connection, [last])
+            record_refusals(connection, recorder.campaign, material.refusals, recorder.assignment.run_id)
+    recorder.counted([(last.outcome, last.messages, last.gaps)])

@@ -1,0 +1,224 @@
+"""Adds to a conversation out of message order: history from exports, late keys, a new tail.
+
+1. History entries of exports are sealed and staged in `migrator_addition`, first come first kept.
+2. The source is walked in order. A message that has a server row already is passed over; one that opens is staged,
+   and takes the place of a staged entry of the same time and id; one that does not is a gap, unless an entry by the
+   same sender fills it (another sender's does not: `unverified_sender`).
+3. The Merkle root is taken over the whole conversation, source and staged entries merged in message order.
+4. One transaction moves the staged rows into server history, replaces gaps, updates counts, and shows the result.
+
+Until step 4 readers see what they saw before. A crash loses the staging only: the next attempt begins anew. The staged
+rows stay without their ciphertext, so that a rollback knows what this run added.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from migrator.audit.events import Event
+from migrator.core.envelope import DataKey, associated_data, random_ivs, seal_message
+from migrator.core.gaps import GapCount
+from migrator.core.model import MessageRow
+from migrator.core.outcomes import GapReason, Outcome
+from migrator.database import tables
+from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
+from migrator.execution.recorder import Ending, Recorder
+from migrator.execution.sealing import gap_key, storable
+from migrator.execution.showing import Shown, show
+from migrator.execution.small import ending
+from migrator.execution.staging import Stage, Staged, stage_for
+from migrator.execution.whole import whole_root
+from migrator.execution.work import Work
+from migrator.exports.opening import ExportReader, HistoryEntry, Material, record_refusals
+from migrator.keyservices.interface import KeyRefusal
+from migrator.schemes.interface import KeyRing, Opened
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """The conversation's data key: the one it has, or a fresh one that the last transaction keeps."""
+
+    key: DataKey
+    key_service: str
+    fresh: WrappedKey | None = None
+
+
+def merge(recorder: Recorder, exports: ExportReader, material: Material, work: Work) -> None:
+    """Bring a conversation up to what source and exports hold now."""
+    key = _key(recorder, work)
+    if work.conversation_id in material.too_broad:
+        _end(recorder, material, work, ending(work, Outcome.HELD_SCOPE_TOO_BROAD))
+        return
+    if isinstance(key, KeyRefusal):
+        _end(recorder, material, work, ending(work, Outcome.FAILED_KEY_SERVICE))
+        return
+    stage = stage_for(recorder, work)
+    stage.clear()
+    _stage_history(recorder, exports, stage, work, key.key)
+    if not _stage_source(recorder, stage, material.rings.get(work.conversation_id, {}), work, key.key):
+        _end(recorder, material, work, ending(work, Outcome.FAILED_SOURCE))
+        return
+    _finish(recorder, exports, material, stage, work, key)
+
+
+def _key(recorder: Recorder, work: Work) -> _Key | KeyRefusal:
+    if work.visible:
+        with recorder.campaign.database.read() as connection:
+            loaded = load_key(connection, recorder.campaign, work.conversation_no)
+        return loaded if isinstance(loaded, KeyRefusal) else _Key(*loaded)
+    if recorder.dry:
+        return _Key(DataKey.generate(), "")
+    made = make_keys(recorder.campaign, [work])[0]
+    return made if isinstance(made, KeyRefusal) else _Key(made.key, made.key_service, made)
+
+
+def _stage_history(recorder: Recorder, exports: ExportReader, stage: Stage, work: Work, key: DataKey) -> None:
+    with recorder.campaign.database.read() as connection:
+        for page in exports.history(connection, work.conversation_id, work.exporters):
+            entries = {(entry.sent_at, entry.message_id): entry for entry in reversed(page)}
+            ats = list(entries)
+            known, prior = stage.server_rows(ats) | stage.staged(ats).keys(), stage.prior_gaps(ats)
+            stage.put([_history(work, key, entry, prior.get(at)) for at, entry in entries.items() if at not in known])
+
+
+def _history(work: Work, key: DataKey, entry: HistoryEntry, prior: str | None) -> Staged:
+    row = (entry.sent_at, entry.message_id, entry.sender_id)
+    return _sealed(work, key, row, (entry.content_type, entry.content), prior)
+
+
+def _stage_source(recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, key: DataKey) -> bool:
+    """Walk the source; False where it can't be accounted for."""
+    store = recorder.campaign.store
+    limit = recorder.campaign.settings.execution.page_size
+    seen, cursor = 0, None
+    while True:
+        rows = store.page(work.conversation_id, cursor, limit)
+        if not storable(rows):
+            return False
+        _stage_page(recorder, stage, ring, work, key, rows)
+        seen += len(rows)
+        if len(rows) < limit:
+            return seen >= work.conversation.messages
+        cursor = store.cursor(rows[-1])
+
+
+def _stage_page(
+    recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, key: DataKey, rows: Sequence[MessageRow]
+) -> None:
+    keys = [gap_key(row) for row in rows]
+    present = stage.server_rows(keys)
+    missing = [(at, row) for at, row in zip(keys, rows, strict=True) if at not in present]
+    if not missing:
+        return
+    ats = [at for at, _ in missing]
+    entries, prior = stage.staged(ats), stage.prior_gaps(ats)
+    results = recorder.campaign.scheme.open_messages([(work.conversation, ring, [row for _, row in missing])])[0]
+    staged = []
+    for (at, row), result in zip(missing, results, strict=True):
+        entry = entries.get(at)
+        if isinstance(result, GapReason):
+            if entry is not None and entry == row[2]:
+                continue
+            reason = GapReason.UNVERIFIED_SENDER if entry is not None else result
+            if entry is None and reason.value == prior.get(at):
+                continue
+            staged.append(Staged(sent_at=at[0], message_id=at[1], gap_reason=reason.value, prior_gap=prior.get(at)))
+        else:
+            staged.append(_sealed(work, key, row, result, prior.get(at)))
+    stage.put(staged)
+
+
+def _sealed(work: Work, key: DataKey, row: Sequence[Any], opened: Opened, prior: str | None = None) -> Staged:
+    content_type, content = opened
+    sent_at, message_id, sender_id = row[:3]
+    bound = associated_data(work.conversation_id, message_id, sender_id, sent_at, content_type)
+    return Staged(
+        sent_at=sent_at,
+        message_id=message_id,
+        sender_id=sender_id,
+        content_type=content_type,
+        key_id=key.key_id,
+        ciphertext=seal_message(key, random_ivs(1)[0], content, bound),
+        prior_gap=prior,
+    )
+
+
+def _finish(recorder: Recorder, exports: ExportReader, material: Material, stage: Stage, work: Work, key: _Key) -> None:
+    """Show the result, or let things be as they were."""
+    gaps = stage.totals()
+    outcome = gaps.outcome(recorder.campaign.settings.execution.max_gap_fraction)
+    if work.visible and not stage.brings_anything():
+        _end(recorder, material, work, _unchanged(work, gaps), up_to_date=True)
+        return
+    if not outcome.visible and not work.visible:
+        _end(recorder, material, work, ending(work, outcome, gaps))
+        return
+    if work.visible:
+        # What is visible stays visible: more gaps in a new tail are counted and shown as gaps.
+        outcome = Outcome.REWRAPPED_WITH_GAPS if gaps.gaps else Outcome.REWRAPPED
+    if recorder.dry:
+        recorder.counted([(outcome.value, gaps.opened, gaps.gaps)])
+        return
+    shown = Shown(
+        work=work,
+        outcome=outcome,
+        messages=gaps.opened,
+        gaps=gaps.gaps,
+        items_root=whole_root(recorder, work),
+        key_id=key.key.key_id,
+        key_service=key.key_service,
+    )
+    refusals = (*material.refusals, *exports.pending_refusals)
+    with recorder.transaction("merge", messages=gaps.total) as connection:
+        events: list[Event] = []
+        if key.fresh is not None:
+            insert_keys(connection, recorder.campaign, [(work, key.fresh)])
+            events = [key_created(work, key.fresh, recorder.assignment.run_id)]
+        if work.visible:
+            _remember(connection, recorder, work)
+        stage.move(connection)
+        show(connection, recorder, [shown], events)
+        record_refusals(connection, recorder.campaign, refusals, recorder.assignment.run_id)
+    recorder.counted([(outcome.value, gaps.opened, gaps.gaps)])
+
+
+def _remember(connection: sa.Connection, recorder: Recorder, work: Work) -> None:
+    """Keep what a visible conversation was, for a rollback of this run alone."""
+    table = tables.conversation
+    row = connection.execute(sa.select(table).where(table.c.conversation_no == work.conversation_no)).one()
+    connection.execute(
+        tables.extension.insert().values(
+            run_id=recorder.assignment.run_id,
+            conversation_no=work.conversation_no,
+            prior_plan_id=row.plan_id,
+            prior_run_id=row.run_id,
+            prior_flipped_at=row.flipped_at,
+            prior_message_count=row.message_count,
+            prior_gap_count=row.gap_count,
+            prior_source_through=row.source_through,
+        )
+    )
+
+
+def _unchanged(work: Work, gaps: GapCount) -> Ending:
+    return Ending(
+        conversation_no=work.conversation_no,
+        outcome=Outcome.ALREADY_SERVER.value,
+        messages=gaps.opened,
+        gaps=gaps.gaps,
+        ref=work.ref,
+    )
+
+
+def _end(recorder: Recorder, material: Material, work: Work, last: Ending, *, up_to_date: bool = False) -> None:
+    if not recorder.dry:
+        stage = stage_for(recorder, work)
+        with recorder.transaction("end", failures=int(Outcome(last.outcome).failed)) as connection:
+            stage.discard(connection)
+            recorder.end(connection, [last])
+            if up_to_date:
+                stage.mark_current(connection, work)
+            record_refusals(connection, recorder.campaign, material.refusals, recorder.assignment.run_id)
+    recorder.counted([(last.outcome, last.messages, last.gaps)])

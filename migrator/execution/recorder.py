@@ -1,0 +1,186 @@
+"""The transactions of a worker: each carries an effect, its checkpoint and its audit events, or nothing (G3).
+
+Every transaction begins at the fence:
+
+1. The shard is still this worker's: generation and fencing token are the present ones. Else `FencedError`.
+2. The run is running and nobody asked it to stop. Else `StopRequestedError`.
+3. No authorisation was recorded since the decision was made. Else `AuthorizationsChangedError`: decide again.
+4. In production the database's own clock is past the cutover. Else `GateError`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from migrator.audit import outbox
+from migrator.audit.events import Event, EventType
+from migrator.campaign import Campaign
+from migrator.core.clock import format_time
+from migrator.core.errors import GateError
+from migrator.core.lifecycle import RunState
+from migrator.core.merkle import root_of
+from migrator.database import tables
+from migrator.database.bulk import chunks, insert_rows
+from migrator.execution.assignment import Assignment, ShardResult
+
+_ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
+
+
+class FencedError(Exception):
+    """Another worker holds this shard now: whatever this one still does must not count."""
+
+
+class StopRequestedError(Exception):
+    """The run is to stop at this commit."""
+
+
+class AuthorizationsChangedError(Exception):
+    """Somebody's authorisation was recorded after the decision: it has to be made again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """A conversation that ends without being shown, or unchanged: its row, and its reference for the audit log."""
+
+    conversation_no: int
+    outcome: str
+    messages: int
+    gaps: int
+    ref: str
+    partial: bool = False
+    """Whether something of it was written by an earlier transaction and has to go."""
+
+
+class Recorder:
+    """Writes for one shard; in a dry run, nothing."""
+
+    def __init__(self, campaign: Campaign, assignment: Assignment, result: ShardResult) -> None:
+        self.campaign = campaign
+        self.assignment = assignment
+        self.result = result
+        self.authorization_version = 0
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing is written."""
+        return self.assignment.dry_run
+
+    @contextmanager
+    def transaction(self, label: str, *, messages: int = 0, failures: int = 0) -> Iterator[sa.Connection]:
+        """A write transaction behind the fence, which also counts its messages and failures for the coordinator."""
+        with self.campaign.database.write(label) as connection:
+            self._pass_fence(connection, messages, failures)
+            yield connection
+
+    def observe_authorizations(self, connection: sa.Connection) -> bool:
+        """Note which authorisations the next decisions rest on; True if they are other ones than before."""
+        version = self._version(connection)
+        changed = version != self.authorization_version
+        self.authorization_version = version
+        return changed
+
+    def end(self, connection: sa.Connection, endings: Sequence[Ending]) -> None:
+        """Record conversations that end without being shown, and take away what was written of them."""
+        if not endings:
+            return
+        now = self.campaign.clock.now()
+        for ending in endings:
+            if ending.partial:
+                self.discard_partial(connection, ending.conversation_no, ending.ref)
+        self.insert_items(connection, [(e.conversation_no, e.outcome, e.messages, e.gaps) for e in endings])
+        counts: dict[str, int] = {}
+        for ending in endings:
+            counts[ending.outcome] = counts.get(ending.outcome, 0) + 1
+        event = Event(
+            type=EventType.CONVERSATION_SKIPPED,
+            subject=self.assignment.run_id,
+            run_id=self.assignment.run_id,
+            data={
+                "counts": counts,
+                "items_root": root_of(f"{e.ref}:{e.outcome}".encode() for e in endings).hex(),
+                "shard": f"{self.assignment.generation}/{self.assignment.shard_no}",
+            },
+        )
+        outbox.record(connection, [event], actor=self.campaign.actor, now=now)
+
+    def discard_partial(self, connection: sa.Connection, conversation_no: int, ref: str) -> None:
+        """Remove what was written of a conversation that nobody sees yet: messages, gaps, progress, data key."""
+        keys = tables.data_key
+        key_ids = list(connection.scalars(sa.select(keys.c.key_id).where(keys.c.conversation_no == conversation_no)))
+        for table in (tables.message, tables.gap, keys, tables.progress):
+            connection.execute(table.delete().where(table.c.conversation_no == conversation_no))
+        run_id = self.assignment.run_id
+        events = [
+            Event(type=EventType.KEY_DESTROYED, subject=ref, run_id=run_id, data={"ref": ref, "key_id": key_id})
+            for key_id in key_ids
+        ]
+        outbox.record(connection, events, actor=self.campaign.actor, now=self.campaign.clock.now())
+
+    def insert_items(self, connection: sa.Connection, items: Sequence[tuple[int, str, int, int]]) -> None:
+        """Give conversations their outcome: (conversation number, outcome, messages, gaps)."""
+        finished_at = format_time(self.campaign.clock.now())
+        run_id = self.assignment.run_id
+        rows: list[tuple[Any, ...]] = [
+            (run_id, number, outcome, messages, gaps, finished_at) for number, outcome, messages, gaps in items
+        ]
+        insert_rows(connection, tables.item, _ITEM_COLUMNS, rows)
+
+    def counted(self, items: Sequence[tuple[str, int, int]]) -> None:
+        """After the commit: add (outcome, messages, gaps) to what the shard reports."""
+        for outcome, messages, gaps in items:
+            self.result.add(outcome, messages, gaps)
+
+    def _pass_fence(self, connection: sa.Connection, messages: int, failures: int) -> None:
+        shard, run, assignment = tables.shard, tables.run, self.assignment
+        held = connection.execute(
+            shard.update()
+            .where(
+                shard.c.run_id == assignment.run_id,
+                shard.c.generation == assignment.generation,
+                shard.c.shard_no == assignment.shard_no,
+                shard.c.token == assignment.token,
+            )
+            .values(messages=shard.c.messages + messages, failures=shard.c.failures + failures)
+        )
+        if held.rowcount != 1:
+            raise FencedError
+        state = connection.execute(
+            sa.select(run.c.state, run.c.stop_reason, run.c.generation).where(run.c.run_id == assignment.run_id)
+        ).one()
+        if state.generation != assignment.generation:
+            raise FencedError
+        if state.state != RunState.RUNNING.value or state.stop_reason is not None:
+            raise StopRequestedError
+        if self._version(connection) != self.authorization_version:
+            raise AuthorizationsChangedError
+        if self.campaign.in_production:
+            require_database_past_cutover(connection, self.campaign)
+
+    def _version(self, connection: sa.Connection) -> int:
+        version = connection.scalar(
+            sa.select(tables.campaign.c.authorization_version).where(tables.campaign.c.name == self.campaign.name)
+        )
+        return version or 0
+
+
+def discard_additions(connection: sa.Connection, run_id: str, conversation_nos: Sequence[int]) -> None:
+    """Remove what was staged for conversations that the run has not finished."""
+    table = tables.addition
+    for chunk in chunks(conversation_nos):
+        connection.execute(table.delete().where(table.c.run_id == run_id, table.c.conversation_no.in_(chunk)))
+
+
+def require_database_past_cutover(connection: sa.Connection, campaign: Campaign) -> None:
+    """Raise `GateError` while the database's clock is before the cutover (G2): a worker's own may be wrong."""
+    text = connection.scalar(sa.select(sa.func.current_timestamp()))
+    clock = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+    clock = clock.replace(tzinfo=UTC) if clock.tzinfo is None else clock.astimezone(UTC)
+    if clock < campaign.settings.campaign.cutover_at:
+        raise GateError(
+            f"the database's clock says {format_time(clock)}, which is before the cutover",
+            hint=f"the cutover is at {format_time(campaign.settings.campaign.cutover_at)}; check the server's clock",
+        )

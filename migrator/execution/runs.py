@@ -1,0 +1,202 @@
+"""A run's row: how it begins, is resumed, is told to stop, and ends. States: `migrator.core.lifecycle`."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from migrator.audit import outbox
+from migrator.audit.events import Event, EventType
+from migrator.campaign import Campaign
+from migrator.core.clock import format_time, parse_time
+from migrator.core.errors import ExitStatus, PlanError, UsageError
+from migrator.core.lifecycle import RunState, StopReason, require_transition
+from migrator.core.outcomes import Outcome
+from migrator.database import tables
+from migrator.execution.assignment import OutcomeCount
+from migrator.planning.stored import StoredPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of a plan."""
+
+    run_id: str
+    plan_id: str
+    state: RunState
+    stop_reason: StopReason | None
+    generation: int
+    started_at: datetime
+    worked_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """Where a run stands: what `execute`, `resume` and `status` tell."""
+
+    run_id: str
+    plan_id: str
+    state: RunState
+    dry_run: bool
+    counts: Mapping[str, OutcomeCount]
+    messages_per_second: float
+    elapsed_seconds: float
+    stop_reason: StopReason | None = None
+    pending: int = 0
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """What the command that worked on the run exits with."""
+        if self.stop_reason is not None:
+            return _EXIT_OF_STOP[self.stop_reason]
+        failed = any(outcome in _FAILED and count.conversations for outcome, count in self.counts.items())
+        return ExitStatus.SOME_FAILED if failed else ExitStatus.OK
+
+
+_FAILED = frozenset(outcome.value for outcome in Outcome if outcome.failed)
+_EXIT_OF_STOP = {
+    StopReason.INTERRUPTED: ExitStatus.INTERRUPTED,
+    StopReason.TERMINATED: ExitStatus.TERMINATED,
+    StopReason.MAX_DURATION: ExitStatus.LIMIT_REACHED,
+    StopReason.ERROR_BUDGET: ExitStatus.ERROR_BUDGET,
+    StopReason.SERVICE_DOWN: ExitStatus.SERVICE_DOWN,
+    StopReason.AUDIT_LOG: ExitStatus.AUDIT_LOG,
+}
+
+
+def find(connection: sa.Connection, run_id: str | None) -> Run:
+    """A run by its id; without one, the latest. `UsageError` where there is none."""
+    table = tables.run
+    query = sa.select(table).order_by(table.c.run_no.desc()).limit(1)
+    if run_id is not None:
+        query = query.where(table.c.run_id == run_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        what = f"there is no run {run_id!r}" if run_id is not None else "there is no run yet"
+        raise UsageError(what, hint="`migrator execute PLAN` begins one")
+    return Run(
+        run_id=row.run_id,
+        plan_id=row.plan_id,
+        state=RunState(row.state),
+        stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
+        generation=row.generation,
+        started_at=parse_time(row.started_at),
+        worked_seconds=row.worked_seconds,
+    )
+
+
+def begin(campaign: Campaign, plan: StoredPlan) -> Run:
+    """Consume a plan: from here on it belongs to this run."""
+    now = campaign.clock.now()
+    run_id = f"run-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    run, table = tables.run, tables.plan
+    with campaign.database.write("run-begin") as connection:
+        consumed = connection.execute(
+            table.update()
+            .where(table.c.plan_id == plan.plan_id, table.c.consumed_by.is_(None))
+            .values(consumed_by=run_id)
+        )
+        if consumed.rowcount != 1:
+            raise PlanError(f"plan {plan.plan_id} was executed at this moment", hint="`migrator status` shows by what")
+        connection.execute(
+            run.insert().values(
+                run_id=run_id,
+                run_no=(connection.scalar(sa.select(sa.func.max(run.c.run_no))) or 0) + 1,
+                plan_id=plan.plan_id,
+                state=RunState.RUNNING.value,
+                stop_reason=None,
+                generation=1,
+                started_at=format_time(now),
+                worked_seconds=0,
+            )
+        )
+        data = {"plan_id": plan.plan_id, "digest": str(plan.document["digest"])}
+        _record(connection, campaign, run_id, EventType.RUN_STARTED, data)
+        return find(connection, run_id)
+
+
+def take_up(campaign: Campaign, run_id: str) -> Run:
+    """Go on with a run that stopped or was killed, as a new generation: older workers are fenced off."""
+    table = tables.run
+    with campaign.database.write("run-resume") as connection:
+        run = find(connection, run_id)
+        require_transition(run.run_id, run.state, RunState.RUNNING)
+        connection.execute(
+            table.update()
+            .where(table.c.run_id == run_id)
+            .values(state=RunState.RUNNING.value, stop_reason=None, generation=run.generation + 1)
+        )
+        _record(connection, campaign, run_id, EventType.RUN_RESUMED, {"generation": run.generation + 1})
+        return find(connection, run_id)
+
+
+def request_stop(campaign: Campaign, run: Run, reason: StopReason) -> None:
+    """Tell the workers: they leave at their next commit."""
+    with campaign.database.write("run-stop-request") as connection:
+        connection.execute(
+            tables.run.update().where(tables.run.c.run_id == run.run_id).values(stop_reason=reason.value)
+        )
+
+
+def stop(campaign: Campaign, run: Run, reason: StopReason, worked_seconds: float) -> None:
+    """The run rests, resumable."""
+    with campaign.database.write("run-stop") as connection:
+        _end(connection, campaign, run, RunState.STOPPED, reason, worked_seconds)
+        _record(connection, campaign, run.run_id, EventType.RUN_PAUSED, {"reason": reason.value})
+
+
+def complete(campaign: Campaign, run: Run, counts: Mapping[str, OutcomeCount], worked_seconds: float) -> None:
+    """Every conversation of the plan has its outcome."""
+    with campaign.database.write("run-complete") as connection:
+        _end(connection, campaign, run, RunState.COMPLETED, None, worked_seconds)
+        data = {outcome: count.conversations for outcome, count in sorted(counts.items())}
+        _record(connection, campaign, run.run_id, EventType.RUN_COMPLETED, {"counts": data})
+
+
+def outcome_counts(connection: sa.Connection, run_id: str) -> dict[str, OutcomeCount]:
+    """Counts by outcome, from the rows themselves."""
+    item = tables.item
+    query = (
+        sa.select(item.c.outcome, sa.func.count(), sa.func.sum(item.c.messages), sa.func.sum(item.c.gaps))
+        .where(item.c.run_id == run_id)
+        .group_by(item.c.outcome)
+    )
+    return {
+        outcome: OutcomeCount(conversations, int(messages), int(gaps))
+        for outcome, conversations, messages, gaps in connection.execute(query)
+    }
+
+
+def _end(
+    connection: sa.Connection,
+    campaign: Campaign,
+    run: Run,
+    state: RunState,
+    reason: StopReason | None,
+    worked_seconds: float,
+) -> None:
+    table = tables.run
+    require_transition(run.run_id, find(connection, run.run_id).state, state)
+    connection.execute(
+        table.update()
+        .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
+        .values(
+            state=state.value,
+            stop_reason=reason.value if reason else None,
+            finished_at=format_time(campaign.clock.now()) if state is RunState.COMPLETED else None,
+            worked_seconds=run.worked_seconds + round(worked_seconds),
+        )
+    )
+
+
+def _record(
+    connection: sa.Connection,
+    campaign: Campaign,
+    run_id: str,
+    kind: EventType,
+    data: Mapping[str, str | int | Mapping[str, int]],
+) -> None:
+    event = Event(type=kind, subject=run_id, run_id=run_id, data=data)
+    outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())

@@ -1,0 +1,82 @@
+"""The flip: a conversation's counts, mode, outcome and audit event, in the transaction that shows it (G3, G4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from migrator.audit import outbox
+from migrator.audit.events import Event, EventType
+from migrator.core.clock import format_time
+from migrator.core.encoding import canonical_json
+from migrator.core.outcomes import Outcome
+from migrator.database import tables
+from migrator.execution.recorder import Recorder
+from migrator.execution.work import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A conversation that readers see from this transaction on."""
+
+    work: Work
+    outcome: Outcome
+    messages: int
+    gaps: int
+    items_root: bytes
+    key_id: int
+    key_service: str
+
+
+def show(connection: sa.Connection, recorder: Recorder, shown: Sequence[Shown], events: Sequence[Event] = ()) -> None:
+    """Flip conversations whose messages, gaps and keys this transaction has completed."""
+    if not shown:
+        return
+    now = recorder.campaign.clock.now()
+    assignment = recorder.assignment
+    table = tables.conversation
+    flip = (
+        table.update()
+        .where(table.c.conversation_no == sa.bindparam("number"))
+        .values(
+            mode="server",
+            plan_id=assignment.plan_id,
+            run_id=assignment.run_id,
+            flipped_at=format_time(now),
+            message_count=sa.bindparam("messages"),
+            gap_count=sa.bindparam("gaps"),
+            source_through=sa.bindparam("through"),
+        )
+    )
+    connection.execute(
+        flip,
+        [
+            {
+                "number": s.work.conversation_no,
+                "messages": s.messages,
+                "gaps": s.gaps,
+                "through": canonical_json(s.work.source_through()).decode(),
+            }
+            for s in shown
+        ],
+    )
+    recorder.insert_items(connection, [(s.work.conversation_no, s.outcome.value, s.messages, s.gaps) for s in shown])
+    rewrapped = [_event(s, assignment.run_id) for s in shown]
+    outbox.record(connection, [*events, *rewrapped], actor=recorder.campaign.actor, now=now)
+
+
+def _event(shown: Shown, run_id: str) -> Event:
+    return Event(
+        type=EventType.CONVERSATION_REWRAPPED,
+        subject=shown.work.ref,
+        run_id=run_id,
+        data={
+            "ref": shown.work.ref,
+            "outcome": shown.outcome.value,
+            "messages": shown.messages,
+            "gaps": shown.gaps,
+            "items_root": shown.items_root.hex(),
+            "key_id": shown.key_id,
+            "key_service": shown.key_service,
+        },
+    )

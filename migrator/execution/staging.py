@@ -1,0 +1,260 @@
+"""Where rows wait that will be added to a conversation: `migrator_addition`, or memory in a dry run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from migrator.core.encoding import canonical_json
+from migrator.core.gaps import GapCount
+from migrator.core.outcomes import GapReason
+from migrator.database import tables
+from migrator.database.bulk import chunks, insert_rows
+from migrator.execution.recorder import Recorder
+from migrator.execution.work import Work
+
+At = tuple[int, str]
+"""Time and id of a message: its place in the conversation."""
+
+_COLUMNS = ("run_id", "conversation_no", "sent_at", "message_id", "sender_id", "content_type", "key_id", "ciphertext",
+            "gap_reason", "prior_gap")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A message to be added, sealed; or, without a ciphertext, a gap. `prior_gap`: the gap that stood there before."""
+
+    sent_at: int
+    message_id: str
+    sender_id: str | None = None
+    content_type: str | None = None
+    key_id: int | None = None
+    ciphertext: bytes | None = None
+    gap_reason: str | None = None
+    prior_gap: str | None = None
+
+    @property
+    def at(self) -> At:
+        """Its place."""
+        return self.sent_at, self.message_id
+
+
+class Stage(Protocol):
+    """What is to be added to one conversation."""
+
+    def clear(self) -> None:
+        """Begin anew."""
+        ...
+
+    def server_rows(self, ats: Sequence[At]) -> set[At]:
+        """Which of these places have a visible server row."""
+        ...
+
+    def prior_gaps(self, ats: Sequence[At]) -> dict[At, str]:
+        """Which of these places are visible gaps, and why."""
+        ...
+
+    def staged(self, ats: Sequence[At]) -> dict[At, str | None]:
+        """Which of these places have something staged, and its sender."""
+        ...
+
+    def put(self, staged: Sequence[Staged]) -> None:
+        """Stage rows; each takes the place of what was staged at its place."""
+        ...
+
+    def totals(self) -> GapCount:
+        """Counts of the conversation once the stage is moved."""
+        ...
+
+    def brings_anything(self) -> bool:
+        """Whether moving it changes what readers see."""
+        ...
+
+    def move(self, connection: sa.Connection) -> None:
+        """Make what is staged part of the server history, in the caller's transaction."""
+        ...
+
+    def discard(self, connection: sa.Connection) -> None:
+        """Forget what is staged, in the caller's transaction."""
+        ...
+
+    def mark_current(self, connection: sa.Connection, work: Work) -> None:
+        """Note that the visible history is up to date with source and exports."""
+        ...
+
+
+def stage_for(recorder: Recorder, work: Work) -> Stage:
+    """The stage that fits a real or a dry run."""
+    return _MemoryStage(recorder, work) if recorder.dry else _DatabaseStage(recorder, work)
+
+
+class _Visible:
+    """Reads what readers see of the conversation."""
+
+    def __init__(self, recorder: Recorder, work: Work) -> None:
+        self._recorder = recorder
+        self._run_id = recorder.assignment.run_id
+        self._number = work.conversation_no
+        self._database = recorder.campaign.database
+
+    def server_rows(self, ats: Sequence[At]) -> set[At]:
+        return {(row[0], row[1]) for row in self._at(tables.message, ats)}
+
+    def prior_gaps(self, ats: Sequence[At]) -> dict[At, str]:
+        return {(row[0], row[1]): row[2] for row in self._at(tables.gap, ats, tables.gap.c.reason)}
+
+    def _at(
+        self, table: sa.Table, ats: Sequence[At], *columns: sa.Column[Any], run_id: str | None = None
+    ) -> Iterator[Sequence[Any]]:
+        with self._database.read() as connection:
+            for chunk in chunks(ats):
+                query = sa.select(table.c.sent_at, table.c.message_id, *columns).where(
+                    table.c.conversation_no == self._number,
+                    sa.tuple_(table.c.sent_at, table.c.message_id).in_(chunk),
+                )
+                if run_id is not None:
+                    query = query.where(table.c.run_id == run_id)
+                yield from connection.execute(query)
+
+
+class _DatabaseStage(_Visible):
+    """Rows in `migrator_addition`, a transaction a page."""
+
+    def clear(self) -> None:
+        with self._recorder.transaction("stage-clear") as connection:
+            self.discard(connection)
+
+    def staged(self, ats: Sequence[At]) -> dict[At, str | None]:
+        rows = self._at(tables.addition, ats, tables.addition.c.sender_id, run_id=self._run_id)
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    def put(self, staged: Sequence[Staged]) -> None:
+        if not staged:
+            return
+        table = tables.addition
+        with self._recorder.transaction("stage") as connection:
+            for chunk in chunks([s.at for s in staged]):
+                connection.execute(
+                    table.delete().where(*self._mine(table), sa.tuple_(table.c.sent_at, table.c.message_id).in_(chunk))
+                )
+            insert_rows(connection, table, _COLUMNS, [(self._run_id, self._number, *astuple(s)) for s in staged])
+
+    def totals(self) -> GapCount:
+        message, addition = tables.message, tables.addition
+        count = GapCount()
+        with self._database.read() as connection:
+            shown = sa.select(sa.func.count()).where(message.c.conversation_no == self._number)
+            count.opened = connection.scalar(shown) or 0
+            staged = sa.select(addition.c.gap_reason, sa.func.count()).where(*self._mine(addition))
+            for reason, number in connection.execute(staged.group_by(addition.c.gap_reason)):
+                _add(count, reason, number)
+            kept = sa.select(tables.gap.c.reason, sa.func.count()).where(
+                tables.gap.c.conversation_no == self._number, sa.not_(self._has_addition(tables.gap))
+            )
+            for reason, number in connection.execute(kept.group_by(tables.gap.c.reason)):
+                _add(count, reason, number)
+        return count
+
+    def brings_anything(self) -> bool:
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(sa.literal(1)).where(*self._mine(tables.addition)).limit(1)) is not None
+
+    def move(self, connection: sa.Connection) -> None:
+        addition, message, gap = tables.addition, tables.message, tables.gap
+        connection.execute(
+            message.insert().from_select(
+                [c.name for c in message.c],
+                sa.select(
+                    addition.c.conversation_no, addition.c.sent_at, addition.c.message_id, addition.c.sender_id,
+                    addition.c.content_type, addition.c.key_id, addition.c.ciphertext,
+                ).where(*self._mine(addition), addition.c.ciphertext.is_not(None)),
+            )
+        )  # fmt: skip
+        connection.execute(gap.delete().where(gap.c.conversation_no == self._number, self._has_addition(gap)))
+        connection.execute(
+            gap.insert().from_select(
+                [c.name for c in gap.c],
+                sa.select(
+                    addition.c.conversation_no, addition.c.sent_at, addition.c.message_id, addition.c.gap_reason
+                ).where(*self._mine(addition), addition.c.gap_reason.is_not(None)),
+            )
+        )
+        connection.execute(addition.update().where(*self._mine(addition)).values(ciphertext=None))
+
+    def discard(self, connection: sa.Connection) -> None:
+        connection.execute(tables.addition.delete().where(*self._mine(tables.addition)))
+
+    def mark_current(self, connection: sa.Connection, work: Work) -> None:
+        table = tables.conversation
+        connection.execute(
+            table.update()
+            .where(table.c.conversation_no == self._number)
+            .values(source_through=canonical_json(work.source_through()).decode())
+        )
+
+    def _mine(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+        return table.c.run_id == self._run_id, table.c.conversation_no == self._number
+
+    def _has_addition(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        addition = tables.addition
+        return (
+            sa.select(sa.literal(1))
+            .where(
+                *self._mine(addition),
+                addition.c.sent_at == table.c.sent_at,
+                addition.c.message_id == table.c.message_id,
+            )
+            .exists()
+        )
+
+
+class _MemoryStage(_Visible):
+    """Places and senders only, for one conversation at a time: a dry run keeps no ciphertext."""
+
+    def __init__(self, recorder: Recorder, work: Work) -> None:
+        super().__init__(recorder, work)
+        self._rows: dict[At, tuple[str | None, str | None]] = {}
+
+    def clear(self) -> None:
+        self._rows.clear()
+
+    def staged(self, ats: Sequence[At]) -> dict[At, str | None]:
+        return {at: self._rows[at][0] for at in ats if at in self._rows}
+
+    def put(self, staged: Sequence[Staged]) -> None:
+        self._rows.update((s.at, (s.sender_id, s.gap_reason)) for s in staged)
+
+    def totals(self) -> GapCount:
+        count = GapCount()
+        with self._database.read() as connection:
+            message, gap = tables.message, tables.gap
+            query = sa.select(sa.func.count()).where(message.c.conversation_no == self._number)
+            count.opened = connection.scalar(query) or 0
+            for sent_at, message_id, reason in connection.execute(
+                sa.select(gap.c.sent_at, gap.c.message_id, gap.c.reason).where(gap.c.conversation_no == self._number)
+            ):
+                if (sent_at, message_id) not in self._rows:
+                    _add(count, reason, 1)
+        for _, reason in self._rows.values():
+            _add(count, reason, 1)
+        return count
+
+    def brings_anything(self) -> bool:
+        return bool(self._rows)
+
+    def move(self, connection: sa.Connection) -> None:
+        raise NotImplementedError("a dry run shows nothing")
+
+    def discard(self, connection: sa.Connection) -> None:
+        raise NotImplementedError("a dry run writes nothing")
+
+    def mark_current(self, connection: sa.Connection, work: Work) -> None:
+        raise NotImplementedError("a dry run writes nothing")
+
+
+def _add(count: GapCount, reason: str | None, number: int) -> None:
+    if reason is None:
+        count.opened += number
+        return
+    count.add_gap(GapReason(reason), number)

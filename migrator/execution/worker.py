@@ -1,0 +1,300 @@
+"""A worker: takes a shard, carries its items to their outcomes, unit by unit.
+
+A unit is what is opened and committed at once: as many small conversations as make up a page of messages, or one page
+of a long conversation. What a conversation needs decides its way:
+
+- planned skips: one transaction for all of the shard, nothing is read;
+- small, fresh: `small.rewrap_unit`, many at once;
+- more messages than a page: `long.rewrap_long`, page by page with a cursor;
+- history exports, late keys, new tails: `merging.merge`, staged and moved in one transaction.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import sqlalchemy as sa
+
+from migrator.campaign import Campaign, CampaignSpec
+from migrator.core.outcomes import Outcome
+from migrator.core.plan import EXTEND, REWRAP
+from migrator.database import tables
+from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.deciding import PlannedItem, decide_items
+from migrator.execution.long import rewrap_long
+from migrator.execution.merging import merge
+from migrator.execution.recorder import (
+    AuthorizationsChangedError,
+    Ending,
+    FencedError,
+    Recorder,
+    StopRequestedError,
+)
+from migrator.execution.small import rewrap_unit
+from migrator.execution.work import Work
+from migrator.exports.opening import ExportReader, Material
+from migrator.facts import FactsReader
+
+_BATCH = 1000
+"""Conversations that are decided at once."""
+_SKIPS = 20_000
+"""Planned skips in one transaction."""
+
+
+@lru_cache(maxsize=1)
+def _campaign(spec_key: str) -> Campaign:
+    """The campaign as this process has it open, kept from shard to shard: one unwrap a key and process."""
+    return Campaign(_SPECS[spec_key], read_only=spec_key.endswith(":dry"))
+
+
+_SPECS: dict[str, CampaignSpec] = {}
+
+
+def run_shard(assignment: Assignment) -> ShardResult:
+    """Work through a shard; what is committed counts, whatever happens to this process.
+
+    Raises `MigratorError` where the run as a whole can't go on: a service is down, the source or the database is gone.
+    """
+    key = f"{assignment.run_id}:{assignment.generation}:{'dry' if assignment.dry_run else 'real'}"
+    if key not in _SPECS:
+        _SPECS.clear()
+        _SPECS[key] = assignment.spec
+    return work_through(_campaign(key), assignment)
+
+
+def work_through(campaign: Campaign, assignment: Assignment) -> ShardResult:
+    """`run_shard` on a campaign that is already open."""
+    result = ShardResult(shard_no=assignment.shard_no, finished=False)
+    worker = _Worker(campaign, assignment, result)
+    try:
+        worker.run()
+    except (StopRequestedError, FencedError):
+        return result
+    result.finished = True
+    return result
+
+
+class _Worker:
+    def __init__(self, campaign: Campaign, assignment: Assignment, result: ShardResult) -> None:
+        self.campaign = campaign
+        self.assignment = assignment
+        self.recorder = Recorder(campaign, assignment, result)
+        self.facts = FactsReader(campaign, assignment.watermarks)
+        self.exports = ExportReader(campaign, last_export_no=assignment.watermarks.export_no)
+
+    def run(self) -> None:
+        if not self.assignment.dry_run:
+            self._claim()
+        for skips in self._planned_skips():
+            self._end(skips)
+        for batch in self._pending():
+            while not self._try(batch):
+                batch = self._still_pending(batch)
+        if not self.assignment.dry_run:
+            self._finish()
+
+    # --- the shard itself ---
+
+    def _claim(self) -> None:
+        """Take the shard with the token of this assignment; a higher one means that another worker has it."""
+        shard = tables.shard
+        with self.campaign.database.write("claim") as connection:
+            claimed = connection.execute(
+                self._this_shard(shard.update())
+                .where(shard.c.token < self.assignment.token, shard.c.finished.is_(False))
+                .values(token=self.assignment.token)
+            )
+            if claimed.rowcount != 1:
+                raise FencedError
+            self.recorder.observe_authorizations(connection)
+
+    def _finish(self) -> None:
+        while True:
+            try:
+                with self.recorder.transaction("shard-finished") as connection:
+                    connection.execute(self._this_shard(tables.shard.update()).values(finished=True))
+            except AuthorizationsChangedError:
+                self._observe()
+            else:
+                return
+
+    def _this_shard(self, statement: sa.Update) -> sa.Update:
+        shard, assignment = tables.shard, self.assignment
+        return statement.where(
+            shard.c.run_id == assignment.run_id,
+            shard.c.generation == assignment.generation,
+            shard.c.shard_no == assignment.shard_no,
+        )
+
+    def _observe(self) -> None:
+        with self.campaign.database.read() as connection:
+            if self.recorder.observe_authorizations(connection):
+                self.facts.forget()
+
+    # --- items ---
+
+    def _items(self, *conditions: sa.ColumnElement[bool], limit: int, after: int) -> list[PlannedItem]:
+        planned, conversation, item = tables.plan_item, tables.conversation, tables.item
+        done = sa.and_(item.c.run_id == self.assignment.run_id, item.c.conversation_no == planned.c.conversation_no)
+        query = (
+            sa.select(
+                planned.c.conversation_no, conversation.c.conversation_id, planned.c.decision, planned.c.messages,
+                conversation.c.mode,
+            )
+            .join(conversation, conversation.c.conversation_no == planned.c.conversation_no)
+            .outerjoin(item, done)
+            .where(
+                planned.c.plan_id == self.assignment.plan_id,
+                planned.c.conversation_no > after,
+                planned.c.conversation_no >= self.assignment.first_no,
+                planned.c.conversation_no <= self.assignment.last_no,
+                item.c.run_id.is_(None),
+                *conditions,
+            )
+            .order_by(planned.c.conversation_no)
+            .limit(limit)
+        )  # fmt: skip
+        with self.campaign.database.read() as connection:
+            rows = connection.execute(query).all()
+        return [
+            PlannedItem(number, identifier, decision, messages, mode == "server")
+            for number, identifier, decision, messages, mode in rows
+        ]
+
+    def _walk(self, *conditions: sa.ColumnElement[bool], limit: int) -> Iterator[list[PlannedItem]]:
+        after = 0
+        while items := self._items(*conditions, limit=limit, after=after):
+            yield items
+            after = items[-1].conversation_no
+
+    def _planned_skips(self) -> Iterator[list[PlannedItem]]:
+        return self._walk(tables.plan_item.c.decision.not_in((REWRAP, EXTEND)), limit=_SKIPS)
+
+    def _pending(self) -> Iterator[list[PlannedItem]]:
+        return self._walk(tables.plan_item.c.decision.in_((REWRAP, EXTEND)), limit=_BATCH)
+
+    def _still_pending(self, batch: Sequence[PlannedItem]) -> list[PlannedItem]:
+        numbers = {item.conversation_no for item in batch}
+        span = self._items(
+            tables.plan_item.c.conversation_no <= batch[-1].conversation_no,
+            tables.plan_item.c.decision.in_((REWRAP, EXTEND)),
+            limit=len(batch),
+            after=batch[0].conversation_no - 1,
+        )
+        return [item for item in span if item.conversation_no in numbers]
+
+    def _end(self, skips: Sequence[PlannedItem]) -> None:
+        """Planned skips: their outcome is the plan's decision."""
+        refs = self._refs(skips)
+        shown = self._shown_counts(skips)
+        endings = []
+        for item in skips:
+            messages, gaps = shown.get(item.conversation_no, (item.messages, 0))
+            endings.append(
+                Ending(
+                    conversation_no=item.conversation_no,
+                    outcome=item.decision,
+                    messages=messages,
+                    gaps=gaps,
+                    ref=refs.get(item.conversation_id, ""),
+                )
+            )
+        self._record(endings)
+
+    def _refs(self, items: Sequence[PlannedItem]) -> dict[str, str]:
+        with self.campaign.database.read() as connection:
+            conversations = self.campaign.store.conversations([item.conversation_id for item in items])
+            subjects = {
+                identifier: conversation.owner_id or identifier for identifier, conversation in conversations.items()
+            }
+            return self.campaign.references.of(connection, subjects)
+
+    def _shown_counts(self, items: Sequence[PlannedItem]) -> dict[int, tuple[int, int]]:
+        """Counts of conversations that stay as they are, already migrated."""
+        numbers = [item.conversation_no for item in items if item.decision == Outcome.ALREADY_SERVER.value]
+        table = tables.conversation
+        if not numbers:
+            return {}
+        query = sa.select(table.c.conversation_no, table.c.message_count, table.c.gap_count).where(
+            table.c.conversation_no.between(min(numbers), max(numbers)), table.c.mode == "server"
+        )
+        with self.campaign.database.read() as connection:
+            found = {number: (messages, gaps) for number, messages, gaps in connection.execute(query)}
+        return {number: found[number] for number in numbers if number in found}
+
+    def _record(self, endings: Sequence[Ending]) -> None:
+        if not endings:
+            return
+        if not self.assignment.dry_run:
+            failures = sum(ending.outcome.startswith("failed:") for ending in endings)
+            while True:
+                try:
+                    with self.recorder.transaction("skips", failures=failures) as connection:
+                        self.recorder.end(connection, endings)
+                except AuthorizationsChangedError:
+                    # A skip stays one, whoever says what meanwhile: later grants wait for the next plan.
+                    self._observe()
+                else:
+                    break
+        self.recorder.counted([(ending.outcome, ending.messages, ending.gaps) for ending in endings])
+
+    # --- opening ---
+
+    def _try(self, batch: Sequence[PlannedItem]) -> bool:
+        """Carry a batch through; False where authorisations changed on the way and the rest must be decided again."""
+        if not batch:
+            return True
+        with self.campaign.database.read() as connection:
+            if self.recorder.observe_authorizations(connection):
+                self.facts.forget()
+            works, endings = decide_items(self.campaign, connection, self.facts, batch)
+        try:
+            self._record_decided(endings)
+            if self.assignment.dry_run and not self.assignment.opens:
+                outcome = Outcome.REWRAPPED.value
+                self.recorder.counted([(outcome, work.conversation.messages, 0) for work in works])
+                return True
+            for unit in self._units(works):
+                self._rewrap(unit)
+        except AuthorizationsChangedError:
+            return False
+        return True
+
+    def _record_decided(self, endings: Sequence[Ending]) -> None:
+        if endings and not self.assignment.dry_run:
+            failures = sum(ending.outcome.startswith("failed:") for ending in endings)
+            with self.recorder.transaction("decided", failures=failures) as connection:
+                self.recorder.end(connection, endings)
+        self.recorder.counted([(ending.outcome, ending.messages, ending.gaps) for ending in endings])
+
+    def _units(self, works: Sequence[Work]) -> Iterator[list[Work]]:
+        """Conversations in order, together as long as their messages make up one page."""
+        page_size = self.campaign.settings.execution.page_size
+        unit: list[Work] = []
+        size = 0
+        for work in works:
+            if unit and size + work.conversation.messages > page_size:
+                yield unit
+                unit, size = [], 0
+            unit.append(work)
+            size += work.conversation.messages
+        if unit:
+            yield unit
+
+    def _rewrap(self, unit: Sequence[Work]) -> None:
+        material = self._material(unit)
+        page_size = self.campaign.settings.execution.page_size
+        small: list[Work] = []
+        for work in unit:
+            if work.visible or work.conversation_id in material.with_history:
+                merge(self.recorder, self.exports, material, work)
+            elif work.partial or work.conversation.messages > page_size:
+                rewrap_long(self.recorder, material, work)
+            else:
+                small.append(work)
+        if small:
+            rewrap_unit(self.recorder, material, small)
+
+    def _material(self, unit: Sequence[Work]) -> Material:
+        """The keys that exports bring for a unit: unsealed here and now, and gone with the unit."""
+        with self.campaign.database.read() as connection:
+            return self.exports.keys(connection, {work.conversation_id: work.exporters for work in unit})
