@@ -69,6 +69,8 @@ class DataKey:
             if entry.key_data.type_url != _TYPE_URL or entry.output_prefix_type != tink_pb2.TINK:
                 raise IntegrityError("the wrapped keyset is not one AES-GCM key with the TINK prefix")
             key = aes_gcm_pb2.AesGcmKey.FromString(entry.key_data.value)
+            if entry.status != tink_pb2.ENABLED or key.version != 0:
+                raise IntegrityError("the key in the wrapped keyset is disabled, or of a version to come")
         except DecodeError:
             raise IntegrityError("the wrapped keyset is not a Tink keyset") from None
         return cls(key_id, key.key_value)

@@ -1,0 +1,83 @@
+"""What every key service must do: subclass `KeyServiceConformance` and give it a service."""
+
+import pickle
+from abc import ABC, abstractmethod
+
+import pytest
+
+from migrator.keyservices.interface import KeyRefusal, KeyService
+
+CONTEXT = b'{"campaign":"c","conversation":"00ff","key_id":"7"}'
+OTHER_CONTEXT = b'{"campaign":"c","conversation":"00ff","key_id":"8"}'
+
+
+class KeyServiceConformance(ABC):
+    """Tests of the port. `service` gives a fresh handle on one and the same key at each call."""
+
+    @abstractmethod
+    def service(self) -> KeyService:
+        """A newly opened service, always on the same key."""
+
+    @pytest.mark.parametrize("secret", [b"k", bytes(32), bytes(range(96)), b"x" * 1024])
+    def test_round_trip_through_a_second_handle(self, secret: bytes) -> None:
+        """What one process wraps, another one unwraps."""
+        wrapped = self.service().wrap([(secret, CONTEXT)])[0]
+        assert isinstance(wrapped, bytes)
+        assert self.service().unwrap([(wrapped, CONTEXT)]) == [secret]
+
+    def test_wrapped_hides_the_secret(self) -> None:
+        """The secret is not in what is stored, and two wrappings of it differ."""
+        secret = b"sixteen secret bytes and sixteen"
+        first, second = self.service().wrap([(secret, CONTEXT), (secret, CONTEXT)])
+        assert isinstance(first, bytes)
+        assert secret not in first
+        assert first != second
+
+    def test_batch_keeps_its_order(self) -> None:
+        """Results stand where their items stood."""
+        service = self.service()
+        secrets = [bytes([number]) * 32 for number in range(20)]
+        wrapped = service.wrap([(secret, CONTEXT) for secret in secrets])
+        items = [(item, CONTEXT) for item in wrapped if isinstance(item, bytes)]
+        assert service.unwrap(items) == secrets
+
+    def test_empty_batch(self) -> None:
+        """Nothing asked, nothing answered."""
+        service = self.service()
+        assert service.wrap([]) == []
+        assert service.unwrap([]) == []
+
+    def test_context_is_bound(self) -> None:
+        """Another context is refused: a wrapped key can't be moved to another row."""
+        service = self.service()
+        wrapped = service.wrap([(b"secret", CONTEXT)])[0]
+        assert isinstance(wrapped, bytes)
+        assert isinstance(service.unwrap([(wrapped, OTHER_CONTEXT)])[0], KeyRefusal)
+
+    def test_one_refusal_costs_one_item(self) -> None:
+        """A blob that does not unwrap leaves the rest of its batch alone."""
+        service = self.service()
+        good = service.wrap([(b"secret", CONTEXT)])[0]
+        assert isinstance(good, bytes)
+        altered = good[:-1] + bytes([good[-1] ^ 1])
+        answers = service.unwrap([(good, CONTEXT), (altered, CONTEXT), (b"", CONTEXT), (good, CONTEXT)])
+        assert [isinstance(answer, KeyRefusal) for answer in answers] == [False, True, True, False]
+
+    def test_refusal_says_nothing_secret(self) -> None:
+        """A refusal can be logged: neither secret nor blob is in it."""
+        service = self.service()
+        wrapped = service.wrap([(b"sixteen secret b", CONTEXT)])[0]
+        assert isinstance(wrapped, bytes)
+        refusal = service.unwrap([(wrapped, OTHER_CONTEXT)])[0]
+        assert "sixteen secret b" not in repr(refusal)
+        assert wrapped.hex() not in repr(refusal)
+
+    def test_name_is_stable(self) -> None:
+        """The name recorded beside a wrapped key finds the service again."""
+        assert self.service().name == self.service().name
+        assert ":" in self.service().name
+
+    def test_stays_in_its_process(self) -> None:
+        """A service, which may hold keys or credentials, is not pickled into another process."""
+        with pytest.raises(TypeError):
+            pickle.dumps(self.service())
