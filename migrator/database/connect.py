@@ -170,6 +170,7 @@ _REMEDIES = (
     ),
     ("readonly", "the migrator database is read-only", "check its permissions and those of its folder"),
     ("disk is full", "the disk under the migrator database is full", "make room; then go on"),
+    ("disk i/o", "the disk under the migrator database fails", "see the system's log; then go on"),
     (
         "unable to open",
         "the migrator database can't be opened",

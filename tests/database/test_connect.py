@@ -172,7 +172,7 @@ def test_write_that_the_system_refuses(database: Database, path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, old[1]))
-        with pytest.raises(DatabaseError):
+        with pytest.raises(DatabaseError, match="the disk under the migrator database fails"):
             _insert(database, "a", salt=bytes(1_000_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
