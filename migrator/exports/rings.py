@@ -1,0 +1,71 @@
+"""Keys from exports, gathered under a bound: a hostile export is as long as it likes, memory is not (G11).
+
+Up to `MAX_ENTRIES` keys, everything that is offered is kept, also for conversations that come later. Over it, what is
+kept narrows: first to the wanted conversations, then to the keys that their messages in the source need. An honest
+export never gets that far.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import Final
+
+from migrator.schemes.interface import KeyRing
+
+MAX_ENTRIES: Final = 50_000
+"""About 20 MB of keys."""
+MAX_CANDIDATES: Final = 8
+"""Different keys that one export may give for one slot: the right one, and a few more for a confused client."""
+
+NeededSlots = Callable[[], Mapping[str, Collection[Hashable]]]
+"""Which keys the messages of the wanted conversations need; asks the source, so only where there is no other way."""
+
+
+class GatheredRings:
+    """Key rings by conversation, narrowing as they grow. `whole` says that nothing offered was left out yet."""
+
+    def __init__(self, wanted: Collection[str], needed: NeededSlots, *, max_candidates: int | None = None) -> None:
+        self.rings: dict[str, KeyRing] = {}
+        self.count = 0
+        self.whole = True
+        self._wanted = wanted
+        self._needed = needed
+        self._slots: Mapping[str, Collection[Hashable]] | None = None
+        self._max_candidates = max_candidates
+
+    def add(self, conversation_id: str, slot: Hashable, key: bytes) -> None:
+        """Keep a key behind those that are there, unless it is one of them or narrowed out."""
+        if not self.whole and not self._fits(conversation_id, slot):
+            return
+        candidates = self.rings.setdefault(conversation_id, {}).setdefault(slot, [])
+        if key in candidates or len(candidates) == self._max_candidates:
+            return
+        candidates.append(key)
+        self.count += 1
+        if self.count > MAX_ENTRIES:
+            self._narrow()
+
+    def add_ring(self, conversation_id: str, ring: KeyRing) -> None:
+        """Keep all keys of a ring, which stays as it is."""
+        for slot, candidates in ring.items():
+            for key in candidates:
+                self.add(conversation_id, slot, key)
+
+    def _fits(self, conversation_id: str, slot: Hashable) -> bool:
+        if self._slots is not None:
+            return slot in self._slots.get(conversation_id, ())
+        return conversation_id in self._wanted
+
+    def _narrow(self) -> None:
+        if self.whole:
+            self.whole = False
+            self._drop()
+        if self.count > MAX_ENTRIES and self._slots is None:
+            self._slots = self._needed()
+            self._drop()
+
+    def _drop(self) -> None:
+        kept = {
+            conversation_id: {slot: keys for slot, keys in ring.items() if self._fits(conversation_id, slot)}
+            for conversation_id, ring in self.rings.items()
+        }
+        self.rings = {conversation_id: ring for conversation_id, ring in kept.items() if ring}
+        self.count = sum(len(keys) for ring in self.rings.values() for keys in ring.values())
