@@ -30,7 +30,8 @@ class Answer(StrEnum):
     WITHDRAW = "withdraw"
 
 
-_RESTRICTIVENESS = {Answer.GRANT: 0, Answer.WITHDRAW: 1, Answer.REFUSE: 2}
+RESTRICTIVENESS = {Answer.GRANT: 0, Answer.WITHDRAW: 1, Answer.REFUSE: 2}
+"""Of two answers given at the same moment the higher counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +200,7 @@ def _newest(records: tuple[Record, ...]) -> Record | None:
         return None
     if len(records) == 1:
         return records[0]
-    return max(records, key=lambda r: (r.decided_at, _RESTRICTIVENESS[r.answer], _earlier_end(r)))
+    return max(records, key=lambda r: (r.decided_at, RESTRICTIVENESS[r.answer], _earlier_end(r)))
 
 
 def _earlier_end(record: Record) -> float:
