@@ -1,0 +1,194 @@
+"""The Labyrinth message store: a mailbox for each account, in any SQL database (formats, section 1).
+
+The paper is *The Labyrinth Encrypted Message Storage Protocol* (Meta, December 2023). A conversation is one owner's
+copy of a thread, its id `inbox_id/thread_id`. Messages are ordered by (sent_at, message_id). What rows mean stands in
+`labyrinth_rows`, the walk over all conversations in `labyrinth_walk`.
+
+Messages go as the driver's own tuples: 1.7 µs a message of 250 bytes from SQLite, page or batch. The walk takes 5 µs a
+conversation with two members and 20 messages.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+
+from migrator.core.encoding import canonical_json
+from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
+from migrator.stores import labyrinth_rows as meaning
+from migrator.stores.interface import KeySlot
+from migrator.stores.labyrinth_queries import KEYS_AT_ONCE, KeyedQuery
+from migrator.stores.labyrinth_rows import Key
+from migrator.stores.labyrinth_tables import REQUIRED, account, device, message, thread, thread_member
+from migrator.stores.labyrinth_walk import PopulationWalk, conversations_of
+from migrator.stores.source_database import SourceDatabase, bound, raw_rows
+
+_OLDEST_ACCOUNTS = 8
+_MESSAGE_COLUMNS = (
+    message.c.sent_at,
+    message.c.message_id,
+    message.c.sender_id,
+    message.c.encrypted_message_data,
+    message.c.epoch_id,
+    message.c.version,
+)
+
+
+class LabyrinthStore:
+    """Reads a Labyrinth store. Each process opens its own."""
+
+    kind: ClassVar[str] = "labyrinth"
+    scheme: ClassVar[str] = "labyrinth"
+    quorums: ClassVar[frozenset[Quorum]] = frozenset({Quorum.OWNER, Quorum.EVERY_PARTICIPANT})
+
+    def __init__(self, database: SourceDatabase, population_page: int) -> None:
+        self._database = database
+        self._population_page = population_page
+        message_id = database.bytewise(message.c.message_id)
+        self._place = (message.c.sent_at, message_id)
+        self._messages = KeyedQuery(message, sa.select(*_MESSAGE_COLUMNS).order_by(*self._place))
+
+    @classmethod
+    def open(cls, url: str, *, population_page: int = 5000) -> "LabyrinthStore":
+        """Open the store at a SQLAlchemy URL; `SourceError` if it isn't there or lacks a table."""
+        database = SourceDatabase(url)
+        database.require_tables(REQUIRED)
+        return cls(database, population_page)
+
+    def identity(self) -> str:
+        """SHA-256 in hex over the kind, the location and the oldest accounts.
+
+        Accounts and messages that come later don't change it; another store, or another in the same place, does.
+        """
+        order = (self._database.bytewise(account.c.created_at), self._database.bytewise(account.c.account_id))
+        query = sa.select(account.c.account_id).order_by(*order).limit(_OLDEST_ACCOUNTS)
+        oldest = [repr(row[0]) for row in self._database.run(partial(raw_rows, statement=query))]
+        facts = {"kind": self.kind, "location": self._database.location(), "oldest_accounts": oldest}
+        return hashlib.sha256(canonical_json(facts)).hexdigest()
+
+    def population(self) -> Iterator[list[Conversation]]:
+        """Every conversation once, a page at a time."""
+        return PopulationWalk(self._database, self._population_page).pages()
+
+    def conversations(self, conversation_ids: Sequence[str]) -> dict[str, Conversation]:
+        """The present state of some conversations; one with a faulty key is missing, its id leads nowhere."""
+        keys = _keys(conversation_ids).values()
+        return self._database.run(partial(_conversations, keys=list(keys)))
+
+    def accounts(self, account_ids: Sequence[str]) -> dict[str, Account]:
+        """Some accounts; unknown ones are missing from the result."""
+        found = self._by_id(account, account.c.account_id, account_ids)
+        return {row["account_id"]: meaning.account(row) for row in found}
+
+    def all_accounts(self) -> Iterator[list[Account]]:
+        """Every account in order of its id, a page at a time; one whose id is not text is left out."""
+        account_id = self._database.bytewise(account.c.account_id)
+        query = sa.select(account).where(account.c.account_id.is_not(None)).order_by(account_id)
+        after: Any = None
+        while True:
+            statement = query if after is None else query.where(account_id > bound(after))
+            rows = self._database.run(partial(_mappings, statement=statement.limit(self._population_page)))
+            page = [meaning.account(row) for row in rows if meaning.is_identifier(row["account_id"])]
+            if page:
+                yield page
+            if len(rows) < self._population_page:
+                return
+            after = rows[-1]["account_id"]
+
+    def devices(self, device_ids: Sequence[str]) -> dict[str, Device]:
+        """Some devices; unknown ones, and ones whose row can't be understood, are missing."""
+        found = map(meaning.device, self._by_id(device, device.c.device_id, device_ids))
+        return {known.device_id: known for known in found if known is not None}
+
+    def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
+        """The (epoch id, version) pairs of some conversations' messages; odd ones need no key and are left out."""
+        keys = _keys(conversation_ids)
+        found = self._database.run(partial(_SLOTS.rows, keys=list(keys.values())))
+        return {
+            conversation_id: {
+                (epoch, version)
+                for epoch, version in found.get(key, ())
+                if meaning.is_identifier(epoch) and type(version) is int
+            }
+            for conversation_id, key in keys.items()
+        }
+
+    def messages(self, conversation_ids: Sequence[str]) -> Mapping[str, list[MessageRow]]:
+        """All messages of some small conversations in message order, in one read.
+
+        Text that is not UTF-8 comes as bytes, so that it costs its own message only. An id that no sound conversation
+        can have is missing from the result.
+        """
+        keys = _keys(conversation_ids)
+        found = self._database.run(partial(self._messages.rows, keys=list(keys.values())))
+        return {conversation_id: _plain(found.get(key, [])) for conversation_id, key in keys.items()}
+
+    def page(self, conversation_id: str, after: Cursor | None, limit: int) -> list[MessageRow]:
+        """At most `limit` messages of a conversation that follow a position, in message order.
+
+        Rows behind one whose time or id is NULL (SQLite admits that) can't be reached: the count shows it.
+        """
+        key = meaning.key_of(conversation_id)
+        if key is None:
+            return []
+        query = (
+            sa.select(*_MESSAGE_COLUMNS)
+            .where(message.c.inbox_id == key[0], message.c.thread_id == key[1])
+            .order_by(*self._place)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(sa.tuple_(*self._place) > sa.tuple_(*map(bound, after)))
+        return _plain(self._database.run(partial(raw_rows, statement=query)))
+
+    def cursor(self, row: MessageRow) -> Cursor:
+        """The position of a message whose time is an integer and whose id is text."""
+        return (row[0], row[1])
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._database.close()
+
+    def _by_id(
+        self, table: sa.Table, column: sa.ColumnElement[Any], wanted: Sequence[str]
+    ) -> Iterator[Mapping[str, Any]]:
+        remaining = iter(meaning.identifiers(wanted))
+        while chunk := list(islice(remaining, KEYS_AT_ONCE)):
+            yield from self._database.run(partial(_mappings, statement=sa.select(table).where(column.in_(chunk))))
+
+
+_SLOTS = KeyedQuery(message, sa.select(message.c.epoch_id, message.c.version).distinct())
+_KINDS = KeyedQuery(thread, sa.select(thread.c.kind))
+_MEMBERS = KeyedQuery(thread_member, sa.select(thread_member.c.account_id))
+_TALLIES = KeyedQuery(
+    message,
+    sa.select(sa.func.count(), sa.func.max(message.c.sent_at)).group_by(message.c.inbox_id, message.c.thread_id),
+)
+
+
+def _conversations(connection: sa.Connection, keys: Sequence[Key]) -> dict[str, Conversation]:
+    kinds = {key: rows[0][0] or "" for key, rows in _KINDS.rows(connection, keys).items()}
+    tallies = {key: (rows[0][0], rows[0][1]) for key, rows in _TALLIES.rows(connection, keys).items()}
+    members = {key: [row[0] for row in rows] for key, rows in _MEMBERS.rows(connection, keys).items()}
+    return {found.conversation_id: found for found in conversations_of(connection, kinds, members, tallies)}
+
+
+def _keys(conversation_ids: Sequence[str]) -> dict[str, Key]:
+    keys = {conversation_id: meaning.key_of(conversation_id) for conversation_id in conversation_ids}
+    return {conversation_id: key for conversation_id, key in keys.items() if key is not None}
+
+
+def _mappings(connection: sa.Connection, statement: sa.Select[Any]) -> list[Mapping[str, Any]]:
+    with connection.execute(statement) as result:
+        names = list(result.keys())
+        return [dict(zip(names, row, strict=True)) for row in result.cursor.fetchall()]
+
+
+def _plain(rows: list[tuple[Any, ...]]) -> list[MessageRow]:
+    """Some drivers give binary columns as views; what leaves the store owns its bytes."""
+    if any(type(row[3]) is memoryview for row in rows):
+        return [(*row[:3], bytes(row[3]), *row[4:]) if type(row[3]) is memoryview else row for row in rows]
+    return rows

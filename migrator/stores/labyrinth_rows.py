@@ -1,0 +1,184 @@
+"""What the rows of a Labyrinth store mean: conversations, accounts and devices as values. No IO.
+
+Rows are taken as they come, whatever types they hold. Rules for conversations:
+
+1. An inbox id with `/` or NUL, a thread id with NUL, an id that is not text, a kind that is neither direct nor group,
+   and an id too long to be handed in by a client: a fault. It counts, under an id that no other conversation has.
+2. No thread row, no account behind the inbox, or a member that can't be named: an orphan.
+3. The participants are the members, the owner, and in a direct thread the other account, which the thread id is.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from migrator.core.clock import parse_time
+from migrator.core.limits import LIMITS
+from migrator.core.model import Account, AccountStatus, Conversation, Device
+from migrator.stores.source_database import UndecodableText
+
+Key = tuple[Any, Any]
+"""(inbox id, thread id), as the store holds them."""
+_MOST_SPLITS = 32
+_STATUSES = {status.value: status for status in AccountStatus if status is not AccountStatus.UNRESOLVABLE}
+
+
+def is_identifier(value: Any) -> bool:
+    """Whether a value can be an id of an account, inbox, thread or conversation: UTF-8 text without NUL."""
+    return type(value) is str and "\0" not in value and (value.isascii() or not _has_surrogate(value))
+
+
+def key_of(conversation_id: str) -> Key | None:
+    """The inbox and thread of a conversation id; None where no sound conversation can have that id."""
+    inbox_id, slash, thread_id = conversation_id.partition("/")
+    return (inbox_id, thread_id) if slash and is_identifier(conversation_id) else None
+
+
+def sound_id(key: Key, checked: bool) -> str | None:
+    """The conversation's id; None if its key is at fault. `checked`: its parts are known to be identifiers."""
+    inbox_id, thread_id = key
+    if not (checked or (is_identifier(inbox_id) and is_identifier(thread_id))) or "/" in inbox_id:
+        return None
+    conversation_id = f"{inbox_id}/{thread_id}"
+    if len(conversation_id) > LIMITS.identifier_bytes // 4 and len(conversation_id.encode()) > LIMITS.identifier_bytes:
+        return None
+    return conversation_id
+
+
+def natural_fault_id(key: Key) -> str | None:
+    """`inbox/thread` of a faulty key, with NUL as `%00`, where only a sound or another slashed key can have it too."""
+    inbox_id, thread_id = key
+    if type(inbox_id) is not str or type(thread_id) is not str:
+        return None
+    natural = f"{inbox_id}/{thread_id}"
+    if "\0" in natural:
+        if "/" in inbox_id or "%" in natural:
+            return None
+        natural = natural.replace("\0", "%00")
+    return natural if len(natural.encode(errors="replace")) <= LIMITS.identifier_bytes else None
+
+
+def rival_keys(natural: str, key: Key) -> list[Key] | None:
+    """The other keys that a natural id could belong to; None if they are too many to look at."""
+    if natural.count("/") > _MOST_SPLITS:
+        return None
+    places = [place for place, character in enumerate(natural) if character == "/"]
+    splits = [(natural[:place], natural[place + 1 :]) for place in places]
+    return [split for split in splits if split != key]
+
+
+def escaped_fault_id(key: Key) -> str:
+    """An id without `/`, which every sound and every natural id has; different for different keys."""
+    escaped = "fault:" + "|".join(_escaped(part) for part in key)
+    if len(escaped) > LIMITS.identifier_bytes:
+        return "fault:sha256:" + hashlib.sha256(escaped.encode()).hexdigest()
+    return escaped
+
+
+def _escaped(part: Any) -> str:
+    if isinstance(part, str):
+        return "text:" + quote(part.encode("utf-8", "surrogateescape"), safe="")
+    if isinstance(part, UndecodableText):
+        return "text:" + quote(bytes(part), safe="")
+    if isinstance(part, bytes):
+        return "blob:" + quote(part, safe="")
+    return f"{type(part).__name__}:{quote(str(part), safe='')}"
+
+
+def faulty(conversation_id: str, messages: int, last_sent_at: Any) -> Conversation:
+    """A conversation that counts and can't be read."""
+    return Conversation(
+        conversation_id=conversation_id,
+        owner_id=None,
+        thread_key=f"fault:{conversation_id}",
+        participants=(),
+        messages=messages,
+        last_sent_at=last_sent_at if type(last_sent_at) is int else None,
+        fault=True,
+    )
+
+
+def conversation(
+    conversation_id: str,
+    key: Key,
+    kind: Any,
+    owner: Any,
+    members: Sequence[Any],
+    tally: tuple[int, Any],
+    checked: bool,
+) -> Conversation:
+    """A conversation with a sound key. `kind` is None without a thread row, `owner` without an inbox row.
+
+    `checked`: the owner, if there is one, and the members are known to be identifiers.
+    """
+    messages, last_sent_at = tally
+    if type(last_sent_at) is not int:
+        last_sent_at = None
+    if kind == "direct" or kind == "group":
+        named = owner is not None and (checked or (is_identifier(owner) and all(map(is_identifier, members))))
+    elif kind is None:
+        named = False
+    else:
+        return faulty(conversation_id, messages, last_sent_at)
+    if not named:
+        return Conversation(conversation_id, None, f"orphan:{conversation_id}", (), messages, last_sent_at, orphan=True)
+    other = key[1]
+    if kind == "group":
+        participants = tuple(sorted({owner, *members}))
+        return Conversation(conversation_id, owner, f"group:{other}", participants, messages, last_sent_at)
+    first, second = (owner, other) if owner <= other else (other, owner)
+    thread_key = f"direct:{len(first)}:{first}:{second}"
+    participants = tuple(sorted({owner, other, *members}))
+    return Conversation(conversation_id, owner, thread_key, participants, messages, last_sent_at)
+
+
+def account(row: Mapping[str, Any]) -> Account:
+    """An account. What its status or age band does not say plainly is taken as unresolvable, and as a minor."""
+    return Account(
+        account_id=row["account_id"],
+        status=_STATUSES.get(row["status"], AccountStatus.UNRESOLVABLE),
+        minor=row["age_band"] != "adult",
+        guardian_account_id=_text(row["guardian_account_id"]),
+        email=_text(row["email"]),
+        locale=_text(row["locale"]),
+        timezone=_text(row["timezone"]),
+        region=_text(row["region"]),
+    )
+
+
+def device(row: Mapping[str, Any]) -> Device | None:
+    """A device, or None where its key or times can't be understood: nothing it signed can be relied on."""
+    key = row["signing_key"]
+    key = bytes(key) if isinstance(key, bytes | memoryview) else b""
+    if len(key) != 32 or not is_identifier(row["account_id"]):
+        return None
+    try:
+        added_at = parse_time(row["added_at"])
+        revoked_at = None if row["revoked_at"] is None else parse_time(row["revoked_at"])
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
+    return Device(
+        device_id=row["device_id"],
+        account_id=row["account_id"],
+        signing_key=key,
+        added_at=added_at,
+        revoked_at=revoked_at,
+    )
+
+
+def identifiers(values: Iterable[str]) -> list[str]:
+    """Those that a store can be asked for at all, each once."""
+    return list(dict.fromkeys(filter(is_identifier, values)))
+
+
+def _text(value: Any) -> str | None:
+    return value if is_identifier(value) else None
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,212 @@
+"""A source in a SQL database, opened only to read.
+
+SQLite is opened with `mode=ro` and `query_only`, so that nothing is created or written, and a missing file is an error.
+PostgreSQL reads in read-only transactions with one snapshot each. Exceptions of a driver become `SourceError` here.
+
+SQLite holds whatever was stored, also text that is not UTF-8. Reads first take the driver's fast decoding; where that
+fails, the same read runs again and gives such text as `UndecodableText`, so that one bad row costs no other.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from migrator.core.errors import SourceError
+
+T = TypeVar("T")
+BUSY_TIMEOUT_SECONDS = 60
+_CHECK = "check source.url"
+
+
+class UndecodableText(bytes):
+    """Bytes that the database calls text and that are not UTF-8."""
+
+    __slots__ = ()
+
+
+class _UndecodableRowError(Exception):
+    """A row holds text that the driver's own decoding refuses."""
+
+
+class SourceDatabase:
+    """A database of somebody else's, as one process reads it."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._url = make_url(url)
+        except (ArgumentError, ValueError):
+            raise SourceError("source.url is not a database URL", hint="for example sqlite:///messages.db") from None
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        self.is_postgresql = self._url.get_backend_name() == "postgresql"
+        self._engine = _sqlite_engine(self._url) if self.is_sqlite else _engine(self._url)
+
+    def location(self) -> str:
+        """Where the database is, the same for every way to write its URL, without user or password."""
+        if self.is_sqlite:
+            return str(_sqlite_path(self._url).resolve())
+        url = self._url
+        host, port = (url.query.get(name) or given or "" for name, given in (("host", url.host), ("port", url.port)))
+        return f"{url.get_backend_name()}://{str(host).lower()}:{port}/{url.database or ''}"
+
+    def require_tables(self, tables: Sequence[sa.Table]) -> None:
+        """Raise `SourceError` unless each of the tables (or a view of its name) is there."""
+        with self._read(tolerant=False) as connection:
+            inspector = sa.inspect(connection)
+            missing = [table.name for table in tables if not inspector.has_table(table.name)]
+        if missing:
+            raise SourceError(
+                f"the source has no table {', '.join(missing)}",
+                hint="check that source.url and source.kind belong together",
+            )
+
+    def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run a piece of reading in one transaction, again and tolerantly if it meets undecodable text."""
+        try:
+            with self._read(tolerant=False) as connection:
+                return work(connection)
+        except _UndecodableRowError:
+            pass
+        try:
+            with self._read(tolerant=True) as connection:
+                return work(connection)
+        except _UndecodableRowError:
+            raise SourceError("the source holds text that is not in its own encoding", hint=_CHECK) from None
+
+    def bytewise(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A text column as it compares and sorts by its bytes."""
+        return sa.collate(column, "C") if self.is_postgresql else column
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _read(self, *, tolerant: bool) -> Iterator[sa.Connection]:
+        with self._translated(), self._engine.connect() as connection, connection.begin():
+            if not (tolerant and self.is_sqlite):
+                yield connection
+                return
+            driver: Any = connection.connection.driver_connection
+            driver.text_factory = _decode
+            try:
+                yield connection
+            finally:
+                driver.text_factory = str
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        driver_errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+        if self._engine.dialect.loaded_dbapi is not None:
+            driver_errors = (self._engine.dialect.loaded_dbapi.Error,)
+        try:
+            yield
+        except DBAPIError as error:
+            raise _explain(error.orig or error) from None
+        except SQLAlchemyError as error:
+            raise SourceError(f"the source can't be read ({type(error).__name__})", hint=_CHECK) from None
+        except driver_errors as error:  # rows are fetched past SQLAlchemy
+            raise _explain(error) from None
+        except UnicodeDecodeError:
+            raise _UndecodableRowError from None
+
+
+def raw_rows(connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a statement as the driver's own tuples: a third of the cost of SQLAlchemy's."""
+    with connection.execute(statement) as result:
+        return list(result.cursor.fetchall())
+
+
+def iterate_rows(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
+    """The same, as the driver hands them out."""
+    with connection.execute(statement) as result:
+        cursor: Any = result.cursor
+        yield from cursor
+
+
+def bound(value: Any) -> sa.ColumnElement[Any]:
+    """A value of a key column as a parameter, also one that a driver does not take."""
+    if isinstance(value, UndecodableText):
+        return sa.cast(sa.literal(bytes(value), sa.LargeBinary), sa.Text)
+    return sa.literal(value, sa.LargeBinary if isinstance(value, bytes) else None)
+
+
+def _decode(raw: bytes) -> str | UndecodableText:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return UndecodableText(raw)
+
+
+def _sqlite_path(url: URL) -> Path:
+    database = (url.database or "").removeprefix("file:")
+    return Path(database.partition("?")[0])
+
+
+def _sqlite_engine(url: URL) -> sa.Engine:
+    path = _sqlite_path(url)
+    if not path.is_file():
+        raise SourceError(f"there is no source database at {path}", hint=_CHECK)
+    address = f"file:{quote(str(path.resolve()))}?mode=ro"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_SECONDS, check_same_thread=False)
+        connection.isolation_level = None  # we say BEGIN ourselves: one snapshot for each read
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA cache_size=-65536")
+        if connection.execute("PRAGMA encoding").fetchone() != ("UTF-8",):
+            raise SourceError(
+                "the source is a UTF-16 database", hint="copy it into one with UTF-8, whose order is ours"
+            )
+        return connection
+
+    engine = sa.create_engine("sqlite://", creator=connect, hide_parameters=True, poolclass=sa.pool.QueuePool)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _engine(url: URL) -> sa.Engine:
+    try:
+        engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
+    except (NoSuchModuleError, ImportError):
+        raise SourceError(
+            f"there is no database driver for {url.drivername!r}", hint="install the driver's package"
+        ) from None
+    if url.get_backend_name() == "postgresql":
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine
+
+
+_REMEDIES = (
+    ("not a database", "source.url does not point to a database", _CHECK),
+    ("malformed", "the source database is damaged", "read from a replica or a backup"),
+    ("unable to open", "the source database can't be opened", "check source.url and the permissions of its folder"),
+    ("readonly", "the source database can't be opened for reading alone", "check the permissions of its folder"),
+    ("locked", "the source database is locked by another process", "try again when it is free"),
+    ("no such table", "the source lacks a table", "check that source.url and source.kind belong together"),
+    ("no such column", "the source lacks a column", "check that its schema is the documented one"),
+    ("does not exist", "the source lacks a table, column or database", "check source.url and the schema"),
+    ("permission denied", "the source refuses access", "grant SELECT on its tables"),
+    ("password", "the source refuses the login", _CHECK),
+    ("connection", "the source can't be reached", "check source.url and the network"),
+)
+
+
+def _explain(error: BaseException) -> SourceError | _UndecodableRowError:
+    text = str(error).lower()
+    if "could not decode to utf-8" in text:
+        return _UndecodableRowError()
+    for mark, message, hint in _REMEDIES:
+        if mark in text:
+            return SourceError(message, hint=hint)
+    return SourceError(f"the source can't be read ({type(error).__name__})", hint=_CHECK)
