@@ -49,22 +49,24 @@ class ArchiveReader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._members = 0
+        self._read: set[str] = set()
 
     def member(self, name: str, *, max_bytes: int, later: Collection[str] = ()) -> bytes:
         """The content of the next member, which must have this name.
 
-        `later` are the names that may follow: if one of them stands here and `name` nowhere behind it, then `name` is
-        missing rather than in the wrong place.
+        `later` are the names that may follow: if one of them stands here for the first time, and `name` nowhere behind
+        it, then `name` is missing rather than in the wrong place.
         """
         header = self._next()
         if header is None:
             raise Refused(RefusalReason.PART_MISSING, "the archive ends before its last member")
         if header.name != name:
-            if header.name in later and not self._comes_later(name, header):
+            if header.name in later and header.name not in self._read and not self._comes_later(name, header):
                 raise Refused(RefusalReason.PART_MISSING, f"{name} is not there")
             raise Refused(RefusalReason.UNEXPECTED_MEMBER, f"{name} should stand at place {self._members}")
         if header.size > max_bytes:
             raise Refused(RefusalReason.TOO_LARGE, f"{name} is over {max_bytes} bytes")
+        self._read.add(name)
         return self._content(header.size)
 
     def end(self) -> None:
