@@ -1,1 +1,1 @@
-"""The command line: parse, call, show. No decisions, no SQL."""
+"""The command line: parses, calls a service, shows what came of it. Decides nothing, knows no SQL."""

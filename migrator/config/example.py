@@ -1,35 +1,42 @@
 """The commented configuration that `migrator init` writes."""
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import Final
 
+from migrator.config.loading import check
 from migrator.core.errors import ConfigError
-from migrator.core.model import Environment
 from migrator.files import write_private
 
+_FIRST: Final = {
+    "campaign.name": "dm-e2ee-retirement",
+    "campaign.environment": "staging",
+    "campaign.cutover_at": "2026-05-08T00:00:00Z",
+    "source.url": "sqlite:///store.db",
+}
 
-def write_example(
-    path: Path,
-    *,
-    name: str = "dm-e2ee-retirement",
-    environment: Environment = Environment.STAGING,
-    cutover_at: datetime = datetime(2026, 5, 8, tzinfo=UTC),
-    source_url: str = "sqlite:///store.db",
-) -> bool:
-    """Write a commented configuration that works as it is; False, and nothing done, where there is a file already."""
+
+def write_example(path: Path, given: Mapping[str, str] | None = None) -> bool:
+    """Write a commented configuration that works as it is; False, and nothing done, where there is a file already.
+
+    `given`: settings by dotted key, as text, out of those that a new campaign most often needs otherwise. `ConfigError`
+    where one is not valid.
+    """
     if path.exists():
         return False
+    values = {**_FIRST, **(given or {})}
     template = Template(resources.files("migrator.config").joinpath("example.toml").read_text(encoding="utf-8"))
     text = template.substitute(
-        name=_toml(name),
-        environment=_toml(environment.value),
-        cutover_at=cutover_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        source_url=_toml(source_url),
-        origin=_toml(f"example.org/migrator/{name}"),
+        name=_toml(values["campaign.name"]),
+        environment=_toml(values["campaign.environment"]),
+        cutover_at=values["campaign.cutover_at"],
+        source_url=_toml(values["source.url"]),
+        origin=_toml(f"example.org/migrator/{values['campaign.name']}"),
     )
+    check(text, path)
     try:
         write_private(path, text.encode())
     except OSError as error:

@@ -52,10 +52,10 @@ class _Reader:
         self.given: dict[str, _Given] = {}
         self.problems: list[str] = []
 
-    def file(self, path: Path) -> None:
-        """Take the values of the file."""
+    def document(self, text: str, path: Path) -> None:
+        """Take the values of a file's text."""
         try:
-            document = tomllib.loads(_read(path))
+            document = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a value is out of bounds"
             raise ConfigError(f"{path} is not TOML: {reason}") from None
@@ -92,6 +92,12 @@ class _Reader:
         except ValueError as error:
             self.problems.append(f"{place}: {error}")
 
+    def settings(self) -> Settings:
+        """All that was given, checked; `ConfigError` otherwise."""
+        if self.problems:
+            raise _config_error(self.problems)
+        return _validate(self.given)
+
     def _take(self, dotted: str, kind: type | None, value: object, path: Path) -> None:
         """One value of the file, or each of a table of values."""
         if kind is None:
@@ -113,16 +119,21 @@ def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, str]) -
     `overrides` are flags, by dotted key, as text. Raises `ConfigError` that names every key at fault and its place.
     """
     reader = _Reader()
-    reader.file(path)
+    reader.document(_read(path), path)
     reader.environment(environ)
     for dotted, text in overrides.items():
         reader.text(dotted, text, FLAG, "flag")
-    if reader.problems:
-        raise _config_error(reader.problems)
-    settings = _validate(reader.given)
+    settings = reader.settings()
     provenance = dict.fromkeys(_leaves(settings), DEFAULT)
     provenance.update({dotted: value.origin for dotted, value in reader.given.items()})
     return Loaded(settings=settings, directory=path.absolute().parent, provenance=provenance)
+
+
+def check(text: str, path: Path) -> None:
+    """Raise `ConfigError` unless a file with this text would load by itself."""
+    reader = _Reader()
+    reader.document(text, path)
+    reader.settings()
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,107 @@
+"""init, demo, preflight, config, recipient-key, completion."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import click
+from click.shell_completion import get_completion_class
+
+from migrator import config, preflight, recipient_key, setup
+from migrator.cli.command import AUDITED, CAMPAIGN, Command, Group
+from migrator.cli.options import MOMENT
+from migrator.cli.session import Session
+from migrator.cli.views import setup as views
+from migrator.core.clock import format_time
+from migrator.core.errors import ConfigError, ExitStatus
+from migrator.core.model import Environment
+
+
+@click.command(cls=Command, statuses=AUDITED)
+@click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--name", metavar="NAME", help="The campaign's name.")
+@click.option("--environment", type=click.Choice([e.value for e in Environment]), help="staging unless given.")
+@click.option("--cutover-at", type=MOMENT, help="Nothing is opened before.")
+@click.option("--source-url", metavar="URL", help="The message store, as an SQLAlchemy URL.")
+@click.pass_obj
+def init(
+    session: Session,
+    directory: Path | None,
+    name: str | None,
+    environment: str | None,
+    cutover_at: datetime | None,
+    source_url: str | None,
+) -> None:
+    """Make what a campaign needs: a commented migrator.toml, keys, the audit log, the migrator database.
+
+    The only command that makes them. What is there is kept, so it may be run again at any time; it also upgrades the
+    database of an older version.
+    """
+    if directory is not None:
+        session.options.config = directory / "migrator.toml"
+    path = session.options.config
+    wanted = {
+        "campaign.name": name,
+        "campaign.environment": environment,
+        "campaign.cutover_at": None if cutover_at is None else format_time(cutover_at),
+        "source.url": source_url,
+    }
+    given = {dotted: text for dotted, text in wanted.items() if text is not None}
+    made = config.write_example(path, given)
+    if session.load().settings != session.load(given).settings:
+        raise ConfigError(
+            f"{path} is there already and says otherwise than {', '.join(sorted(given))} given here",
+            hint="edit the file: init keeps what is there",
+        )
+    steps = [setup.SetupStep(what="configuration", path_or_name=str(path), made=made)]
+    session.output.result(views.initialised([*steps, *setup.initialise(session.spec())]))
+
+
+@click.command(name="preflight", cls=Command, statuses=(ExitStatus.PREFLIGHT,))
+@click.pass_obj
+def check(session: Session) -> ExitStatus:
+    """Look at everything that a campaign rests on: ok, warn or fail, each with a remedy. Changes nothing."""
+    states = []
+    with session.output.listing("migrator.preflight/1", "checks", "check") as listing:
+        for found in preflight.checks(session.spec()):
+            states.append(found.state)
+            document, lines = views.check_entry(found)
+            listing.add(document, *lines)
+    session.output.text(views.verdict(states))
+    return ExitStatus.PREFLIGHT if preflight.CheckState.FAIL in states else ExitStatus.OK
+
+
+@click.group(name="config", cls=Group)
+def config_group() -> None:
+    """The campaign's settings."""
+
+
+@config_group.command(name="show")
+@click.option("--provenance", is_flag=True, help="Where each comes from: flag, env, file or default.")
+@click.pass_obj
+def config_show(session: Session, provenance: bool) -> None:
+    """Show the effective settings; passwords as [redacted], references to secrets as they are."""
+    session.output.result(views.settings(session.load(), provenance=provenance))
+
+
+@click.command(name="recipient-key", cls=Command, statuses=CAMPAIGN)
+@click.pass_obj
+def show_recipient_key(session: Session) -> None:
+    """Show the campaign's public key, for clients to seal their exports to."""
+    with session.campaign() as campaign, campaign.database.read() as connection:
+        key = recipient_key.current(connection)
+    session.output.result(views.recipient_key(key))
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of a shell, for example: eval "$(migrator completion bash)"."""
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"there is no completion for {shell}")
+    click.echo(kind(ctx.find_root().command, {}, "migrator", "_MIGRATOR_COMPLETE").source())
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (init, check, config_group, show_recipient_key, completion)

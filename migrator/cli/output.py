@@ -1,0 +1,157 @@
+"""Writes results to standard output: for people, as one JSON document, or as JSON Lines.
+
+A reader that goes away (a closed pipe) ends the writing, never the work. Text for people is made printable first:
+identifiers come from outside and must not steer a terminal.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO
+
+import click
+
+from migrator import __version__
+from migrator.cli.options import OutputFormat
+from migrator.core.errors import UsageError
+
+EVENTS_SCHEMA = "migrator.events/1"
+_COLORS: dict[str, dict[str, Any]] = {
+    "ok": {"fg": "green"},
+    "warn": {"fg": "yellow"},
+    "fail": {"fg": "red", "bold": True},
+    "mismatch": {"fg": "red", "bold": True},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A result, ready to be shown: the document for programs, the lines for people."""
+
+    document: dict[str, Any]
+    lines: Sequence[str]
+
+
+class Listing(Protocol):
+    """Takes the entries of a long result one by one."""
+
+    def add(self, entry: dict[str, Any], *lines: str) -> bool:
+        """Show one more; False: nobody reads any more."""
+        ...
+
+
+class Output:
+    """Standard output in one of three forms."""
+
+    def __init__(self, form: OutputFormat, *, color: bool, stream: TextIO | None = None) -> None:
+        self.form = form
+        self.color = color
+        self._stream = stream if stream is not None else sys.stdout
+        self._open = True
+        self._introduced = False
+
+    def result(self, view: View) -> None:
+        """The result of a command."""
+        if self.form == "human":
+            self._write_lines(view.lines)
+        elif self.form == "json":
+            self._write(_json(view.document))
+        else:
+            self.event("summary", view.document)
+
+    def event(self, kind: str, document: dict[str, Any]) -> bool:
+        """One line of JSON Lines; nothing in the other forms. False: nobody reads any more."""
+        if self.form != "jsonl":
+            return self._open
+        if not self._introduced:
+            self._introduced = True
+            self._write(_json({"type": "version", "schema": EVENTS_SCHEMA, "migrator": __version__}))
+        return self._write(_json({"type": kind, **document}))
+
+    def text(self, *lines: str) -> bool:
+        """Lines for people alone."""
+        return self._write_lines(lines) if self.form == "human" else self._open
+
+    @contextmanager
+    def listing(self, schema: str, member: str, kind: str) -> Iterator[Listing]:
+        """A long result, entry by entry; never held in memory.
+
+        In JSON: one document with the entries under `member`; in JSON Lines: events of that `kind`, then a summary.
+        """
+        listing = _Listing(self, kind)
+        if self.form == "json":
+            self._write(f'{{"schema":{json.dumps(schema)},{json.dumps(member)}:[', end="")
+        yield listing
+        if self.form == "json":
+            self._write("]}")
+        self.event("summary", {"schema": schema, "entries": listing.count})
+
+    def entry(self, kind: str, document: dict[str, Any], lines: Sequence[str], *, first: bool) -> bool:
+        """One entry of a listing."""
+        if self.form == "human":
+            return self._write_lines(lines)
+        if self.form == "json":
+            return self._write(("" if first else ",\n") + _json(document), end="")
+        return self.event(kind, document)
+
+    def _write_lines(self, lines: Sequence[str]) -> bool:
+        return all(self._write(self._colored(printable(line))) for line in lines)
+
+    def _colored(self, line: str) -> str:
+        """A line's first word decides its colour, so that no colour codes pass through texts."""
+        word = line.split(" ", 1)[0]
+        return line.replace(word, click.style(word, **_COLORS[word]), 1) if self.color and word in _COLORS else line
+
+    def _write(self, text: str, end: str = "\n") -> bool:
+        if not self._open:
+            return False
+        try:
+            self._stream.write(text + end)
+            self._stream.flush()
+        except BrokenPipeError:
+            self._open = False
+            _forget(self._stream)
+        except OSError as error:
+            self._open = False
+            raise UsageError(
+                f"the result can't be written to standard output: {error.strerror}",
+                hint="give it somewhere to go, and ask again",
+                changed="what the command does was done",
+            ) from None
+        return self._open
+
+
+class _Listing:
+    def __init__(self, output: Output, kind: str) -> None:
+        self._output = output
+        self._kind = kind
+        self.count = 0
+
+    def add(self, entry: dict[str, Any], *lines: str) -> bool:
+        """Show one more; False: nobody reads any more."""
+        self.count += 1
+        return self._output.entry(self._kind, entry, lines, first=self.count == 1)
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows as it is: control characters and lone surrogates become escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
+def _forget(stream: TextIO) -> None:
+    """Let the interpreter's last flush go nowhere instead of complaining."""
+    try:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,108 @@
+"""What every command has at hand: global options, output, progress, and the campaign that the options name."""
+
+import os
+import pwd
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+
+import click
+
+from migrator import config
+from migrator.campaign import Campaign, CampaignSpec, open_campaign
+from migrator.cli import logging
+from migrator.cli.options import GlobalOptions
+from migrator.cli.output import Output
+from migrator.cli.progress import Bar, Events, Lines, Silent
+from migrator.core.clock import Clock, FixedClock, SystemClock
+from migrator.core.errors import ConfigError
+from migrator.core.model import Environment
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Session:
+    """One call of the program."""
+
+    def __init__(self) -> None:
+        self.options = GlobalOptions()
+
+    def begin(self) -> None:
+        """The options are complete: set logging up."""
+        at = max(0, _LEVELS.index(self.options.log_level) - self.options.verbosity)
+        level = "error" if self.options.quiet else _LEVELS[at]
+        logging.configure(form=self.options.log_format, level=level, color=self.color(sys.stderr.isatty()))
+
+    @cached_property
+    def output(self) -> Output:
+        """Standard output in the form that was asked for."""
+        return Output(self.options.output, color=self.color(sys.stdout.isatty()))
+
+    def color(self, terminal: bool) -> bool:
+        """Whether to colour what goes to a stream. See no-color.org."""
+        if self.options.color == "auto":
+            return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return self.options.color == "always"
+
+    def load(self, overrides: Mapping[str, str] | None = None) -> config.Loaded:
+        """The campaign's settings, with where they come from."""
+        return config.load(self.options.config, os.environ, overrides or {})
+
+    def spec(self) -> CampaignSpec:
+        """The campaign that the options name, not opened."""
+        loaded = self.load()
+        return CampaignSpec(
+            settings=loaded.settings, directory=loaded.directory, clock=self._clock(loaded), actor=operator()
+        )
+
+    @contextmanager
+    def campaign(self, *, read_only: bool = False) -> Iterator[Campaign]:
+        """The campaign, open."""
+        with open_campaign(self.spec(), read_only=read_only) as campaign:
+            yield campaign
+
+    @contextmanager
+    def progress(self) -> Iterator[Bar | Lines | Silent]:
+        """What long work reports to."""
+        progress: Bar | Lines | Silent
+        if self.options.output == "jsonl":
+            progress = Events(self.output, self.options.stats_seconds)
+        elif self.options.quiet:
+            progress = Silent()
+        else:
+            progress = Bar() if sys.stderr.isatty() else Lines(self.options.stats_seconds)
+        try:
+            yield progress
+        finally:
+            progress.close()
+
+    def may_ask(self) -> bool:
+        """Whether a person is there to answer, and was not told to be left alone."""
+        return not self.options.no_input and self.options.output == "human" and sys.stdin.isatty()
+
+    def ask(self, question: str) -> str:
+        """What a person types; the question goes to standard error."""
+        answer: str = click.prompt(question, default="", show_default=False, err=True)
+        return answer
+
+    def _clock(self, loaded: config.Loaded) -> Clock:
+        if self.options.now is None:
+            return SystemClock()
+        if loaded.settings.campaign.environment is not Environment.STAGING:
+            raise ConfigError(
+                "--now moves the clock in staging only",
+                hint='rehearse with campaign.environment = "staging" and a database of its own',
+            )
+        return FixedClock(self.options.now)
+
+
+def operator() -> str:
+    """Who is at work, for the audit log: the login name, also behind sudo."""
+    behind_sudo = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
+    if behind_sudo:
+        return behind_sudo[:200]
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid:{os.getuid()}"
