@@ -26,7 +26,7 @@ from migrator.core.errors import (
 )
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import Progress
-from migrator.core.settings import Share
+from migrator.core.settings import ExecutionSettings, Share
 from migrator.database import tables
 from migrator.engines.interface import Engine
 from migrator.execution import lease as leases
@@ -55,11 +55,11 @@ class StopSignal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What an operator may say about one execution. `workers` and `max_failures`: None as configured."""
+    """What an operator may say about one execution; None: as configured. `engine` may be one of one's own."""
 
     dry_run: bool = False
     workers: int | None = None
-    engine: str | None = None
+    engine: str | Engine | None = None
     max_failures: str | None = None
     max_duration_seconds: float | None = None
     confirm: str | None = None
@@ -96,6 +96,13 @@ def resume(
         return _Session(campaign, options, progress, stop).drive(run, plan.watermarks, lease)
 
 
+def _engine(options: RunOptions, settings: ExecutionSettings) -> Engine:
+    if options.engine is not None and not isinstance(options.engine, str):
+        return options.engine
+    workers = options.workers if options.workers is not None else settings.workers
+    return plugins.engine(options.engine or settings.engine, workers)
+
+
 class _Session:
     """One process's work on a run."""
 
@@ -105,8 +112,7 @@ class _Session:
         self.progress = progress
         self.signal = stop
         self.options = options
-        workers = options.workers if options.workers is not None else settings.workers
-        self.engine: Engine = plugins.engine(options.engine or settings.engine, workers)
+        self.engine = _engine(options, settings)
         self.began = time.monotonic()
         self.stopping: StopReason | None = None
         self.error: MigratorError | None = None

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from migrator.audit.events import Event
 from migrator.core.envelope import DataKey, associated_data, random_ivs, seal_message
+from migrator.core.export import HistoryEntry
 from migrator.core.gaps import GapCount
 from migrator.core.model import MessageRow
 from migrator.core.outcomes import GapReason, Outcome
@@ -31,7 +32,7 @@ from migrator.execution.small import ending
 from migrator.execution.staging import Stage, Staged, stage_for
 from migrator.execution.whole import whole_root
 from migrator.execution.work import Work
-from migrator.exports.opening import ExportReader, HistoryEntry, Material, record_refusals
+from migrator.exports.opening import ExportReader, ExportRefusal, Material, record_refusals
 from migrator.keyservices.interface import KeyRefusal
 from migrator.schemes.interface import KeyRing, Opened
 
@@ -47,20 +48,22 @@ class _Key:
 
 def merge(recorder: Recorder, exports: ExportReader, material: Material, work: Work) -> None:
     """Bring a conversation up to what source and exports hold now."""
-    key = _key(recorder, work)
     if work.conversation_id in material.too_broad:
-        _end(recorder, material, work, ending(work, Outcome.HELD_SCOPE_TOO_BROAD))
+        _end(recorder, material.refusals, work, ending(work, Outcome.HELD_SCOPE_TOO_BROAD))
         return
+    key = _key(recorder, work)
     if isinstance(key, KeyRefusal):
-        _end(recorder, material, work, ending(work, Outcome.FAILED_KEY_SERVICE))
+        _end(recorder, material.refusals, work, ending(work, Outcome.FAILED_KEY_SERVICE))
         return
     stage = stage_for(recorder, work)
     stage.clear()
     _stage_history(recorder, exports, stage, work, key.key)
+    refusals = (*material.refusals, *exports.pending_refusals)
+    exports.pending_refusals.clear()
     if not _stage_source(recorder, stage, material.rings.get(work.conversation_id, {}), work, key.key):
-        _end(recorder, material, work, ending(work, Outcome.FAILED_SOURCE))
+        _end(recorder, refusals, work, ending(work, Outcome.FAILED_SOURCE))
         return
-    _finish(recorder, exports, material, stage, work, key)
+    _finish(recorder, refusals, stage, work, key)
 
 
 def _key(recorder: Recorder, work: Work) -> _Key | KeyRefusal:
@@ -145,15 +148,15 @@ def _sealed(work: Work, key: DataKey, row: Sequence[Any], opened: Opened, prior:
     )
 
 
-def _finish(recorder: Recorder, exports: ExportReader, material: Material, stage: Stage, work: Work, key: _Key) -> None:
+def _finish(recorder: Recorder, refusals: Sequence[ExportRefusal], stage: Stage, work: Work, key: _Key) -> None:
     """Show the result, or let things be as they were."""
     gaps = stage.totals()
     outcome = gaps.outcome(recorder.campaign.settings.execution.max_gap_fraction)
     if work.visible and not stage.brings_anything():
-        _end(recorder, material, work, _unchanged(work, gaps), up_to_date=True)
+        _end(recorder, refusals, work, _unchanged(work, gaps), up_to_date=True)
         return
     if not outcome.visible and not work.visible:
-        _end(recorder, material, work, ending(work, outcome, gaps))
+        _end(recorder, refusals, work, ending(work, outcome, gaps))
         return
     if work.visible:
         # What is visible stays visible: more gaps in a new tail are counted and shown as gaps.
@@ -170,7 +173,6 @@ def _finish(recorder: Recorder, exports: ExportReader, material: Material, stage
         key_id=key.key.key_id,
         key_service=key.key_service,
     )
-    refusals = (*material.refusals, *exports.pending_refusals)
     with recorder.transaction("merge", messages=gaps.total) as connection:
         events: list[Event] = []
         if key.fresh is not None:
@@ -212,13 +214,16 @@ def _unchanged(work: Work, gaps: GapCount) -> Ending:
     )
 
 
-def _end(recorder: Recorder, material: Material, work: Work, last: Ending, *, up_to_date: bool = False) -> None:
+def _end(
+    recorder: Recorder, refusals: Sequence[ExportRefusal], work: Work, last: Ending, *, up_to_date: bool = False
+) -> None:
     if not recorder.dry:
         stage = stage_for(recorder, work)
-        with recorder.transaction("end", failures=int(Outcome(last.outcome).failed)) as connection:
+        failures = int(Outcome(last.outcome).failed)
+        with recorder.transaction("merge-end", messages=last.messages + last.gaps, failures=failures) as connection:
             stage.discard(connection)
             recorder.end(connection, [last])
             if up_to_date:
                 stage.mark_current(connection, work)
-            record_refusals(connection, recorder.campaign, material.refusals, recorder.assignment.run_id)
+            record_refusals(connection, recorder.campaign, refusals, recorder.assignment.run_id)
     recorder.counted([(last.outcome, last.messages, last.gaps)])

@@ -24,7 +24,7 @@ from migrator.core.errors import GateError
 from migrator.core.lifecycle import RunState
 from migrator.core.merkle import root_of
 from migrator.database import tables
-from migrator.database.bulk import chunks, insert_rows
+from migrator.database.bulk import insert_rows
 from migrator.execution.assignment import Assignment, ShardResult
 
 _ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
@@ -165,13 +165,6 @@ class Recorder:
             sa.select(tables.campaign.c.authorization_version).where(tables.campaign.c.name == self.campaign.name)
         )
         return version or 0
-
-
-def discard_additions(connection: sa.Connection, run_id: str, conversation_nos: Sequence[int]) -> None:
-    """Remove what was staged for conversations that the run has not finished."""
-    table = tables.addition
-    for chunk in chunks(conversation_nos):
-        connection.execute(table.delete().where(table.c.run_id == run_id, table.c.conversation_no.in_(chunk)))
 
 
 def require_database_past_cutover(connection: sa.Connection, campaign: Campaign) -> None:

@@ -100,6 +100,7 @@ def begin(campaign: Campaign, plan: StoredPlan) -> Run:
         )
         if consumed.rowcount != 1:
             raise PlanError(f"plan {plan.plan_id} was executed at this moment", hint="`migrator status` shows by what")
+        _forget_staged(connection)
         connection.execute(
             run.insert().values(
                 run_id=run_id,
@@ -123,6 +124,7 @@ def take_up(campaign: Campaign, run_id: str) -> Run:
     with campaign.database.write("run-resume") as connection:
         run = find(connection, run_id)
         require_transition(run.run_id, run.state, RunState.RUNNING)
+        _forget_staged(connection)
         connection.execute(
             table.update()
             .where(table.c.run_id == run_id)
@@ -189,6 +191,15 @@ def _end(
             worked_seconds=run.worked_seconds + round(worked_seconds),
         )
     )
+
+
+def _forget_staged(connection: sa.Connection) -> None:
+    """Remove what killed workers had staged and never shown: whoever takes those conversations up begins anew."""
+    addition, item = tables.addition, tables.item
+    finished = sa.select(sa.literal(1)).where(
+        item.c.run_id == addition.c.run_id, item.c.conversation_no == addition.c.conversation_no
+    )
+    connection.execute(addition.delete().where(sa.not_(finished.exists())))
 
 
 def _record(

@@ -53,6 +53,8 @@ def why_it_waits(campaign: Campaign, run: RunSummary) -> str:
             return _STOPPED[run.stop_reason] if run.stop_reason else "stopped: `migrator resume` goes on"
         case RunState.COMPLETED:
             return "complete: `migrator verify` proves it"
+        case RunState.ROLLING_BACK:
+            return "being rolled back: `migrator rollback` goes on where it was left"
         case RunState.ROLLED_BACK:
             return "rolled back: a new plan would begin afresh"
 
