@@ -102,11 +102,14 @@ def _contained(name: str, look: Callable[[], _Finding]) -> Check:
 def _configuration(spec: CampaignSpec) -> _Finding:
     settings = spec.settings
     said = f"campaign {settings.campaign.name!r}, {settings.campaign.environment.value}"
+    doubts = []
     if settings.campaign.environment is Environment.PRODUCTION:
         if settings.audit.origin is None:
-            return _warn(f"{said}: audit.origin is {settings.origin!r}", "name the log after a domain that is yours")
+            doubts.append(f"audit.origin is {settings.origin!r}, which is no domain of yours")
         if settings.campaign.notice_period_days == 0:
-            return _warn(f"{said}: users get no notice period", "see that campaign.notice_period_days = 0 is meant")
+            doubts.append("campaign.notice_period_days is 0: no notice period")
+    if doubts:
+        return _warn(f"{said}: {'; '.join(doubts)}", "see that this is meant")
     return _Finding(f"{said}, cutover {settings.campaign.cutover_at:%Y-%m-%d %H:%M} UTC")
 
 

@@ -54,9 +54,11 @@ def create_private(path: Path, data: bytes) -> bool:
     """Make a file of mode 0600 in an existing folder, whole and durable; False, and nothing done, if it is there."""
     try:
         with _locked(path.parent) as folder:
+            unfinished = path.with_name(f".{path.name}.new")
+            unfinished.unlink(missing_ok=True)  # of a maker that was killed, also after its last step but one
             if os.path.lexists(path):
                 return False
-            _write_and_link(path, data)
+            _write_and_link(path, data, unfinished)
             os.fsync(folder)
     except (OSError, ValueError) as error:
         raise PrivateFileError(
@@ -65,10 +67,8 @@ def create_private(path: Path, data: bytes) -> bool:
     return True
 
 
-def _write_and_link(path: Path, data: bytes) -> None:
+def _write_and_link(path: Path, data: bytes, unfinished: Path) -> None:
     """A temporary name first; `link` puts it in place, and unlike `rename` never over something else."""
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
