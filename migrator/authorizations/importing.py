@@ -127,7 +127,7 @@ def _verdict(record: AuthorizationRecord, known: Known, now: datetime) -> Verdic
 
 
 def _unread(candidate: Candidate, reason: RefusalReason) -> Refusal:
-    if candidate.text is None:
+    if candidate.text is None or not candidate.text.isascii():
         return Refusal(reason=reason)
     return Refusal(reason=reason, record_id=claimed_record_id(candidate.text), sha256=_sha256(candidate.text))
 

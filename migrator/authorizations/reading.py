@@ -24,7 +24,7 @@ _SKIP_BYTES: Final = 64 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What may be a record. `text` None: it is over the limit and was not read; undecodable bytes are not ASCII."""
+    """What may be a record. `text` None: over the limit, not read. Bytes that are no ASCII make text that is none."""
 
     file: str
     line: int | None
