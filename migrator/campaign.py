@@ -161,10 +161,31 @@ def reference_context(campaign: str) -> bytes:
 
 @contextmanager
 def open_campaign(spec: CampaignSpec, *, read_only: bool = False) -> Iterator[Campaign]:
-    """Open a campaign whose database exists and has this program's schema."""
+    """Open a campaign whose database exists, has this program's schema and belongs to this campaign."""
     campaign = Campaign(spec, read_only=read_only)
     try:
         schema.require_current(campaign.database)
+        _require_own(campaign)
         yield campaign
     finally:
         campaign.close()
+
+
+def _require_own(campaign: Campaign) -> None:
+    """The database's name and environment are the settings'.
+
+    Without this, one edited word in the configuration, `staging`, would open the gates of production (G2).
+    """
+    environment = campaign.settings.campaign.environment.value
+    with campaign.database.read() as connection:
+        held = connection.execute(sa.select(tables.campaign.c.name, tables.campaign.c.environment)).first()
+    if held is None:
+        raise ConfigError(
+            "the migrator database holds no campaign yet", hint="`migrator init` starts one; check database.url"
+        )
+    if (held.name, held.environment) != (campaign.name, environment):
+        raise ConfigError(
+            f"the migrator database holds campaign {held.name!r} ({held.environment}), "
+            f"not {campaign.name!r} ({environment})",
+            hint="check campaign.name, campaign.environment and database.url; `migrator init` starts a campaign",
+        )

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,12 +20,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from migrator import plugins, recipient_key, takeover
+from migrator import plugins, recipient_key
 from migrator.audit import signing_key
-from migrator.campaign import Campaign, CampaignSpec, open_campaign, open_store
+from migrator.campaign import CampaignSpec, open_campaign, open_store
 from migrator.core.clock import Clock, SystemClock
 from migrator.core.encoding import canonical_json
-from migrator.core.errors import ConfigError, KeyServiceError, MigratorError, SourceError
+from migrator.core.errors import KeyServiceError, MigratorError, SourceError
 from migrator.core.limits import MIB
 from migrator.core.model import Environment
 from migrator.database import tables
@@ -128,24 +127,8 @@ def _source(spec: CampaignSpec) -> _Finding:
     return _Finding(f"{spec.settings.source.kind} {identity[:16]}…, {conversations} conversations on the first page")
 
 
-@contextmanager
-def _own_campaign(spec: CampaignSpec) -> Iterator[Campaign]:
-    """The open campaign, provided that the database is this campaign's."""
-    with open_campaign(spec) as campaign:
-        with campaign.database.read() as connection:
-            other = takeover.other_holder(connection, campaign)
-            held = connection.execute(sa.select(tables.campaign.c.name)).first()
-        if other is not None or held is None:
-            raise ConfigError(
-                f"the migrator database does not hold campaign {campaign.name!r} "
-                f"({campaign.settings.campaign.environment.value})",
-                hint="check campaign.name, campaign.environment and database.url; `migrator init` starts a campaign",
-            )
-        yield campaign
-
-
 def _database(spec: CampaignSpec) -> _Finding:
-    with _own_campaign(spec) as campaign:
+    with open_campaign(spec) as campaign:
         with campaign.database.write("preflight") as connection:  # writes what is there already
             table = tables.campaign
             connection.execute(table.update().values(created_at=table.c.created_at))
@@ -186,7 +169,7 @@ def _campaign_keys(spec: CampaignSpec) -> _Finding:
 
     The recipient key stays wrapped: a key policy may refuse it before the cutover date, and nothing here needs it.
     """
-    with _own_campaign(spec) as campaign:
+    with open_campaign(spec) as campaign:
         _ = campaign.references
         with campaign.database.read() as connection:
             key = recipient_key.newest(connection)
@@ -257,7 +240,7 @@ def _notice_channel(spec: CampaignSpec) -> _Finding:
 
 
 def _audit_log(spec: CampaignSpec) -> _Finding:
-    with _own_campaign(spec) as campaign:
+    with open_campaign(spec) as campaign:
         signing_key.load(spec.settings.audit.signing_key, spec.directory)
         campaign.audit.check()
         size = campaign.audit.state().size

@@ -180,7 +180,7 @@ def test_another_campaigns_database(recorded: bool, sections: dict[str, dict[str
         _sql(home, "INSERT INTO migrator_conversation (conversation_id, mode) VALUES ('i/t', 'sealed')")
     checks = _run(campaign_spec(home, **sections))
     failed = {name for name, state in _wrong(checks).items() if state == "fail"}
-    assert failed == {"database", "campaign keys", "audit log"}
+    assert failed == {"database", "campaign keys", "clock", "audit log"}
     assert "campaign" in checks["database"].message
 
 

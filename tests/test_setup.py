@@ -282,6 +282,27 @@ def test_recorded_work_keeps_the_database(
     setup.initialise(spec)
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [{"campaign": {"name": "other"}}, {"campaign": {"environment": "production"}, "keys": {"allow_local_keys": True}}],
+)
+def test_another_campaign_does_not_open(sections: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """G2: an edited name or environment opens no gate: the database says whose it is."""
+    setup.initialise(campaign_spec(tmp_path))
+    with (
+        pytest.raises(ConfigError, match=r"holds campaign 'c' \(staging\)"),
+        open_campaign(campaign_spec(tmp_path, **sections)),
+    ):
+        pass
+
+
+def test_database_without_a_campaign_does_not_open(tmp_path: Path) -> None:
+    """Tables alone, as a killed setup may leave them, are no campaign yet."""
+    schema.upgrade(Database(f"sqlite:///{tmp_path}/migrator.db"))
+    with pytest.raises(ConfigError, match="no campaign yet"), open_campaign(campaign_spec(tmp_path)):
+        pass
+
+
 def test_log_among_other_files_is_not_moved(tmp_path: Path) -> None:
     """An audit directory that is the campaign's own folder can't go aside."""
     setup.initialise(campaign_spec(tmp_path, audit={"directory": "."}))
