@@ -13,94 +13,75 @@ a plan calls "up to export 17" can't get a late 16.
 
 import hashlib
 import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from migrator.campaign import Campaign
 from migrator.core.encoding import b64url_decode
-from migrator.core.errors import UsageError
+from migrator.core.errors import MigratorError
 from migrator.core.export import MANIFEST_NAME, MANIFEST_TYP, Manifest, claimed_id, parse_manifest
 from migrator.core.imports import ImportResult, RefusedFile
 from migrator.core.limits import LIMITS
 from migrator.core.model import Conversation
 from migrator.core.outcomes import RefusalReason, Refused
+from migrator.core.progress import NoProgress, Progress
 from migrator.core.signatures import SignedToken, check_signer, read_token
 from migrator.database.bulk import chunks
 from migrator.exports import recording
 from migrator.exports.archive import ArchiveReader
+from migrator.exports.finding import archives, unreadable
 from migrator.exports.recording import Attempt
 
-SUFFIX: Final = ".export.tar"
+_KEPT: Final = "exports before it are imported; importing the same files again goes on from there"
+_NOBODY: Final = NoProgress()
 
 
-def import_paths(campaign: Campaign, paths: Sequence[Path]) -> ImportResult:
-    """Import archives (`*.export.tar`) and folders of them, in order of their names.
+@dataclass(slots=True)
+class _Tally:
+    """What came of an import so far."""
 
-    `UsageError` for a path that is no archive by its name or can't be read; what was imported before it stays.
+    recorded: int = 0
+    already: int = 0
+    refused: list[RefusedFile] = field(default_factory=list)
+
+
+def import_paths(campaign: Campaign, paths: Sequence[Path], *, progress: Progress = _NOBODY) -> ImportResult:
+    """Import archives (`*.export.tar`) and folders of them; a repeat finds everything `already` there.
+
+    Raises `UsageError` for paths that make no sense, and what store and database raise; archives before that are kept.
     """
-    recorded = already = 0
-    refused: list[RefusedFile] = []
-    for path in _archives(paths):
-        attempt = Attempt()
-        try:
-            if _import_archive(campaign, path, attempt):
-                recorded += 1
-            else:
-                already += 1
-        except Refused as refusal:
-            recording.record_refusal(campaign, attempt, refusal.reason)
-            refused.append(RefusedFile(file=str(path), line=None, record_id=attempt.export_id, reason=refusal.reason))
-        except OSError as error:
-            raise _unreadable(path, error) from None
-    campaign.audit.flush()
-    return ImportResult(recorded=recorded, already=already, refused=tuple(refused))
+    found = archives(paths)
+    tally = _Tally()
+    progress.phase("exports", total=None, unit="archives")
+    try:
+        for path in found:
+            _import_one(campaign, path, tally)
+            progress.advance(1)
+    except MigratorError as error:
+        if tally.recorded:
+            error.changed = _KEPT
+        raise
+    finally:
+        campaign.audit.flush()
+    return ImportResult(recorded=tally.recorded, already=tally.already, refused=tuple(tally.refused))
 
 
-# --- files ---
-
-
-def _archives(paths: Sequence[Path]) -> Iterator[Path]:
-    """The archives that the paths name; every given path is looked at before the first is imported."""
-    for path in paths:
-        try:
-            mode = path.stat().st_mode
-        except OSError as error:
-            raise _unreadable(path, error) from None
-        if not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and path.name.endswith(SUFFIX)):
-            raise UsageError(f"{path} is neither a folder nor a file named *{SUFFIX}")
-    for path in paths:
-        if path.is_dir():
-            yield from _in_folder(path)
+def _import_one(campaign: Campaign, path: Path, tally: _Tally) -> None:
+    attempt = Attempt()
+    try:
+        if _import_archive(campaign, path, attempt):
+            tally.recorded += 1
         else:
-            yield path
-
-
-def _in_folder(folder: Path) -> Iterator[Path]:
-    """Regular files only: a link inside a folder of hand-ins could lead anywhere."""
-    for root, folders, names in os.walk(folder, onerror=_fail):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(root, name)
-            if name.endswith(SUFFIX) and stat.S_ISREG(path.lstat().st_mode):
-                yield path
-
-
-def _fail(error: OSError) -> None:
-    raise _unreadable(Path(str(error.filename)), error)
-
-
-def _unreadable(path: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"{path} can't be read: {error.strerror or type(error).__name__}",
-        hint="import it again once it can be: what was recorded is passed over then",
-        changed="archives before it were imported; nothing of it was",
-    )
-
-
-# --- one archive ---
+            tally.already += 1
+    except Refused as refused:
+        recording.record_refusal(campaign, attempt, refused.reason)
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        tally.refused.append(RefusedFile(file=name, line=None, record_id=attempt.export_id, reason=refused.reason))
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def _import_archive(campaign: Campaign, path: Path, attempt: Attempt) -> bool:
