@@ -4,8 +4,9 @@
 2. `running` → `stopped`: a limit, the error budget, a signal, an operator or a failing service; resumable.
 3. `running` → `completed`: every conversation of the plan has an outcome.
 4. `stopped` → `running`: resumed.
-5. `stopped` or `completed` → `rolled_back`: its server history is gone.
-6. A run found `running` without a living lease holder was killed: it may be resumed like a stopped one.
+5. Any of these → `rolling_back`: its server history is being removed; it can't be resumed any more.
+6. `rolling_back` → `rolled_back`: its server history is gone. A rollback that was killed goes on.
+7. A run found `running` without a living lease holder was killed: it may be resumed like a stopped one.
 """
 
 from enum import StrEnum
@@ -19,13 +20,15 @@ class RunState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     COMPLETED = "completed"
+    ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
 
 
 _TRANSITIONS: dict[RunState, frozenset[RunState]] = {
-    RunState.RUNNING: frozenset({RunState.STOPPED, RunState.COMPLETED, RunState.RUNNING, RunState.ROLLED_BACK}),
-    RunState.STOPPED: frozenset({RunState.RUNNING, RunState.ROLLED_BACK}),
-    RunState.COMPLETED: frozenset({RunState.ROLLED_BACK}),
+    RunState.RUNNING: frozenset({RunState.STOPPED, RunState.COMPLETED, RunState.RUNNING, RunState.ROLLING_BACK}),
+    RunState.STOPPED: frozenset({RunState.RUNNING, RunState.ROLLING_BACK}),
+    RunState.COMPLETED: frozenset({RunState.ROLLING_BACK}),
+    RunState.ROLLING_BACK: frozenset({RunState.ROLLING_BACK, RunState.ROLLED_BACK}),
     RunState.ROLLED_BACK: frozenset(),
 }
 

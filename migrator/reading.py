@@ -1,0 +1,154 @@
+"""Reads migrated history for an operator: every use is in the audit log before the first message is given.
+
+The messages come from one read transaction, so that a rollback or an extension that runs meanwhile shows wholly or not
+at all, and their number is compared with the conversation's at the end.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import sqlalchemy as sa
+
+from migrator import history
+from migrator.audit import outbox
+from migrator.audit.events import Event, EventType
+from migrator.campaign import Campaign
+from migrator.core.envelope import DataKey
+from migrator.core.errors import GateError, IntegrityError, MigratorError, UsageError
+from migrator.database import tables
+
+MAX_REASON_CHARS: Final = 500
+_PAGE: Final = 1000
+_FORBIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters, lone surrogates, line and paragraph separators (Unicode general categories)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMessage:
+    """One message of server history; `sent_at` in milliseconds, `content` as the client wrote it."""
+
+    sent_at: int
+    message_id: str
+    sender_id: str
+    content_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Visible:
+    conversation_no: int
+    conversation_id: str
+    message_count: int
+    key: DataKey
+    ref: str
+
+
+def read(campaign: Campaign, conversation_id: str, reason: str) -> Iterator[ReadMessage]:
+    """The messages of a migrated conversation in order, after the reading itself was recorded.
+
+    Checks and the record happen at the call, not at the first message. `UsageError` for an unknown conversation or an
+    unfit reason, `GateError` where the history was not migrated, `IntegrityError` where it does not open.
+    """
+    reason = _checked_reason(reason)
+    with campaign.database.read() as connection:
+        visible = _visible(campaign, connection, conversation_id)
+    event = Event(
+        type=EventType.HISTORY_READ,
+        subject=visible.ref,
+        data={"ref": visible.ref, "reason": reason, "messages": visible.message_count},
+    )
+    with campaign.database.write("history-read") as connection:
+        outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())
+    campaign.audit.flush()
+    return _messages(campaign, visible)
+
+
+def _checked_reason(reason: str) -> str:
+    reason = reason.strip()
+    if not reason:
+        raise UsageError("a reason is needed to read migrated history", hint="say why with --reason TEXT")
+    if len(reason) > MAX_REASON_CHARS:
+        raise UsageError(f"the reason is over {MAX_REASON_CHARS} characters", hint="name a ticket that says more")
+    if any(unicodedata.category(character) in _FORBIDDEN for character in reason):
+        raise UsageError("the reason holds control characters", hint="give one line of plain text")
+    return reason
+
+
+def _visible(campaign: Campaign, connection: sa.Connection, conversation_id: str) -> _Visible:
+    """The conversation with its data key unwrapped afresh."""
+    table = tables.conversation
+    row = None
+    if _storable(conversation_id):
+        row = connection.execute(
+            sa.select(table.c.conversation_no, table.c.mode, table.c.message_count).where(
+                table.c.conversation_id == conversation_id
+            )
+        ).one_or_none()
+    if row is None:
+        raise UsageError(
+            "no plan of this campaign has that conversation",
+            hint="give its id as the source has it; `migrator report --save` lists all",
+        )
+    if row.mode != "server":
+        raise GateError(
+            "this conversation's history was not migrated: it is still sealed",
+            hint="`migrator report --save` lists the outcome of each conversation",
+        )
+    key, ref = _key(campaign, connection, row.conversation_no)
+    return _Visible(row.conversation_no, conversation_id, row.message_count, key, ref)
+
+
+def _storable(identifier: str) -> bool:
+    """Whether any database could hold it: no NUL, no bytes of the command line that are not UTF-8."""
+    return "\0" not in identifier and not any("\ud800" <= character <= "\udfff" for character in identifier)
+
+
+def _key(campaign: Campaign, connection: sa.Connection, conversation_no: int) -> tuple[DataKey, str]:
+    stored = history.living_keys(connection, [conversation_no]).get(conversation_no, [])
+    if len(stored) != 1 or stored[0].ref is None:
+        raise IntegrityError(
+            f"the conversation has {len(stored)} usable data keys instead of one",
+            hint="`migrator verify` says what else is wrong",
+        )
+    key = history.unwrap(campaign, stored)[0]
+    if isinstance(key, MigratorError):
+        raise key
+    return key, stored[0].ref
+
+
+def _messages(campaign: Campaign, visible: _Visible) -> Iterator[ReadMessage]:
+    given = 0
+    with campaign.database.read() as connection:
+        expected = _still_visible(connection, visible)
+        for page in history.message_pages(connection, visible.conversation_no, _PAGE):
+            for row in page:
+                content = history.open_row(visible.key, visible.conversation_id, row)
+                sent_at, message_id, sender_id, content_type = row[:4]
+                yield ReadMessage(
+                    sent_at=sent_at,
+                    message_id=message_id,
+                    sender_id=sender_id,
+                    content_type=content_type,
+                    content=content,
+                )
+            given += len(page)
+    if given != expected:
+        raise IntegrityError(
+            f"the conversation has {given} messages where its counts say {expected}",
+            hint="`migrator verify` says what else is wrong",
+        )
+
+
+def _still_visible(connection: sa.Connection, visible: _Visible) -> int:
+    """How many messages it has now; `GateError` if it was rolled back since the record was made."""
+    table = tables.conversation
+    count: int | None = connection.scalar(
+        sa.select(table.c.message_count).where(
+            table.c.conversation_no == visible.conversation_no, table.c.mode == "server"
+        )
+    )
+    if count is None:
+        raise GateError("this conversation's history was rolled back at this moment", hint="nothing was read")
+    return count

@@ -1,0 +1,218 @@
+"""The summary of a run: every number is counted from the rows, in one read transaction (G6).
+
+No ids of accounts or conversations, no content: what it says may be shown to anybody who may see the campaign.
+"""
+
+import json
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from migrator import __version__
+from migrator.campaign import Campaign
+from migrator.core.clock import format_time
+from migrator.core.lifecycle import RunState
+from migrator.database import tables
+from migrator.execution import runs
+from migrator.execution.runs import Run
+
+SCHEMA: Final = "migrator.report/1"
+
+
+def summary(campaign: Campaign, run_id: str | None) -> dict[str, Any]:
+    """The summary of a run, the latest unless one is named."""
+    with campaign.database.read() as connection:
+        return summary_of(campaign, connection, runs.find(connection, run_id))
+
+
+def summary_of(campaign: Campaign, connection: sa.Connection, run: Run) -> dict[str, Any]:
+    """The summary of a run as one transaction sees it."""
+    outcomes = {
+        outcome: count.to_json() for outcome, count in sorted(runs.outcome_counts(connection, run.run_id).items())
+    }
+    plan = _plan(connection, run.plan_id)
+    history = _server_history(connection, run.run_id)
+    return {
+        "schema": SCHEMA,
+        "campaign": campaign.name,
+        "environment": campaign.settings.campaign.environment.value,
+        "cutover_at": format_time(campaign.settings.campaign.cutover_at),
+        "created_at": format_time(campaign.clock.now()),
+        "tool_version": __version__,
+        "run": _run(connection, run),
+        "plan": plan,
+        "outcomes": outcomes,
+        "totals": _totals(outcomes),
+        "pending": plan["conversations"] - sum(count["conversations"] for count in outcomes.values()),
+        "server_history": history,
+        "gaps": _gaps(connection, run.run_id),
+        "data_keys": _data_keys(connection),
+        "authorizations": _authorizations(connection),
+        "exports": _exports(connection),
+        "notices": _counts(connection, tables.notice.c.state),
+        "verification": _verification(connection, run.run_id),
+        "audit": _audit(campaign, connection, run.run_id),
+        "reconciles": _reconciles(run, outcomes, plan, history),
+    }
+
+
+def _run(connection: sa.Connection, run: Run) -> dict[str, Any]:
+    finished_at = connection.scalar(sa.select(tables.run.c.finished_at).where(tables.run.c.run_id == run.run_id))
+    return {
+        "run_id": run.run_id,
+        "state": run.state.value,
+        "stop_reason": run.stop_reason.value if run.stop_reason else None,
+        "started_at": format_time(run.started_at),
+        "finished_at": finished_at,
+        "worked_seconds": run.worked_seconds,
+        "sessions": run.generation,
+    }
+
+
+def _plan(connection: sa.Connection, plan_id: str) -> dict[str, Any]:
+    table = tables.plan
+    row = connection.execute(sa.select(table).where(table.c.plan_id == plan_id)).one()
+    document = json.loads(row.document)
+    return {
+        "plan_id": plan_id,
+        "digest": row.digest,
+        "created_at": row.created_at,
+        "decided_as_of": row.decided_as_of,
+        "conversations": row.conversations,
+        "messages": row.messages,
+        "counts": document.get("counts"),
+        "coverage": document.get("coverage"),
+    }
+
+
+def _totals(outcomes: dict[str, dict[str, int]]) -> dict[str, int]:
+    return {what: sum(count[what] for count in outcomes.values()) for what in ("conversations", "messages", "gaps")}
+
+
+def _server_history(connection: sa.Connection, run_id: str) -> dict[str, int]:
+    """What this run shows now: as the conversations count it, and as the rows themselves are counted."""
+    conversation = tables.conversation
+    mine = (conversation.c.run_id == run_id, conversation.c.mode == "server")
+    conversations, messages, gaps = connection.execute(
+        sa.select(
+            sa.func.count(), sa.func.sum(conversation.c.message_count), sa.func.sum(conversation.c.gap_count)
+        ).where(*mine)
+    ).one()
+    rows = {}
+    for name, table in (("message_rows", tables.message), ("gap_rows", tables.gap)):
+        query = sa.select(sa.func.count()).join_from(
+            conversation, table, table.c.conversation_no == conversation.c.conversation_no
+        )
+        rows[name] = connection.scalar(query.where(*mine)) or 0
+    return {"conversations": conversations, "messages": int(messages or 0), "gaps": int(gaps or 0), **rows}
+
+
+def _gaps(connection: sa.Connection, run_id: str) -> dict[str, int]:
+    gap, conversation = tables.gap, tables.conversation
+    query = (
+        sa.select(gap.c.reason, sa.func.count())
+        .join(conversation, conversation.c.conversation_no == gap.c.conversation_no)
+        .where(conversation.c.run_id == run_id, conversation.c.mode == "server")
+        .group_by(gap.c.reason)
+        .order_by(gap.c.reason)
+    )
+    return dict(connection.execute(query).tuples().all())
+
+
+def _data_keys(connection: sa.Connection) -> dict[str, Any]:
+    """Data keys of the campaign, by the key service that wrapped them."""
+    table = tables.data_key
+    living = table.c.wrapped_keyset.is_not(None)
+    query = (
+        sa.select(table.c.key_service, living, sa.func.count())
+        .group_by(table.c.key_service, living)
+        .order_by(table.c.key_service)
+    )
+    found: dict[str, Any] = {"living": 0, "destroyed": 0, "by_key_service": {}}
+    for service, alive, count in connection.execute(query):
+        state = "living" if alive else "destroyed"
+        found[state] += count
+        found["by_key_service"].setdefault(service, {"living": 0, "destroyed": 0})[state] = count
+    return found
+
+
+def _authorizations(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """Records by answer; those that a consent service signed stand apart."""
+    table = tables.authorization
+    by_issuer = table.c.issuer.is_not(None)
+    query = sa.select(by_issuer, table.c.answer, sa.func.count()).group_by(by_issuer, table.c.answer)
+    found: dict[str, dict[str, int]] = {"signed_by_device": {}, "signed_by_issuer": {}}
+    for issuer, answer, count in connection.execute(query.order_by(table.c.answer)):
+        found["signed_by_issuer" if issuer else "signed_by_device"][answer] = count
+    return found
+
+
+def _exports(connection: sa.Connection) -> dict[str, Any]:
+    table = tables.export
+    refused: dict[str, int] = dict(
+        connection.execute(
+            sa.select(table.c.refused, sa.func.count())
+            .where(table.c.refused.is_not(None))
+            .group_by(table.c.refused)
+            .order_by(table.c.refused)
+        )
+        .tuples()
+        .all()
+    )
+    return {"by_kind": _counts(connection, table.c.kind), "refused": refused}
+
+
+def _counts(connection: sa.Connection, column: sa.Column[Any]) -> dict[str, int]:
+    query = sa.select(column, sa.func.count()).group_by(column).order_by(column)
+    return dict(connection.execute(query).tuples().all())
+
+
+def _verification(connection: sa.Connection, run_id: str) -> dict[str, Any] | None:
+    """The newest verification of the run; one that is under way has no result."""
+    table = tables.verification
+    row = connection.execute(
+        sa.select(table)
+        .where(table.c.run_id == run_id)
+        .order_by(table.c.started_at.desc(), table.c.verification_id.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return None
+    checked = json.loads(row.checked)
+    return {
+        "verification_id": row.verification_id,
+        "sample": row.sample,
+        "ok": row.ok,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "mismatches": checked.pop("mismatches", 0),
+        "checked": checked,
+    }
+
+
+def _audit(campaign: Campaign, connection: sa.Connection, run_id: str) -> dict[str, Any]:
+    """How far the log goes, what still waits for it, and this run's events by type."""
+    state, table = tables.audit_state, tables.outbox
+    size = connection.scalar(sa.select(state.c.size).where(state.c.origin == campaign.settings.origin))
+    waiting = connection.scalar(sa.select(sa.func.count()).where(table.c.seq.is_(None)))
+    events = (sa.select(table.c.type, sa.func.count()).where(table.c.run_id == run_id).group_by(table.c.type)).order_by(
+        table.c.type
+    )
+    return {
+        "origin": campaign.settings.origin,
+        "size": size or 0,
+        "waiting": waiting or 0,
+        "events": dict(connection.execute(events).tuples().all()),
+    }
+
+
+def _reconciles(run: Run, outcomes: dict[str, dict[str, int]], plan: dict[str, Any], history: dict[str, int]) -> bool:
+    """Whether the numbers of this report agree with each other; `migrator verify` proves far more."""
+    done = sum(count["conversations"] for count in outcomes.values())
+    complete = done == plan["conversations"] if run.state is RunState.COMPLETED else done <= plan["conversations"]
+    rows = history["messages"] == history["message_rows"] and history["gaps"] == history["gap_rows"]
+    shown = [count for outcome, count in outcomes.items() if outcome.startswith("rewrapped")]
+    # Later runs may have added to its conversations and taken them over; nothing of a rolled-back run is left.
+    most = {what: sum(count[what] for count in shown) for what in ("conversations", "messages")}
+    within = all(history[what] <= number for what, number in most.items())
+    return complete and rows and within and (run.state is not RunState.ROLLED_BACK or history["conversations"] == 0)

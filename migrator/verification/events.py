@@ -1,0 +1,89 @@
+"""What the audit log says of single conversations: one event for each time it was shown, one for its data key."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from migrator.audit.events import EventType
+from migrator.database import tables
+from migrator.database.bulk import chunks
+from migrator.history import StoredKey
+from migrator.verification.findings import Findings, MismatchKind
+from migrator.verification.structure import SHOWN, Item
+
+
+@dataclass(slots=True)
+class ConversationEvents:
+    """Events of one conversation. `rewrapped`: run id → data of each event; `keys`: ids of keys that were created."""
+
+    rewrapped: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    keys: list[Any] = field(default_factory=list)
+
+
+def of_conversations(connection: sa.Connection, refs: Sequence[str]) -> dict[str, ConversationEvents]:
+    """The events of some conversations by their keyed references."""
+    table = tables.outbox
+    found = {ref: ConversationEvents() for ref in refs}
+    kinds = (EventType.CONVERSATION_REWRAPPED.value, EventType.KEY_CREATED.value)
+    for chunk in chunks(found):
+        query = sa.select(table.c.subject, table.c.type, table.c.run_id, table.c.data).where(
+            table.c.subject.in_(chunk), table.c.type.in_(kinds)
+        )
+        for ref, kind, run_id, text in connection.execute(query):
+            data = _data(text)
+            if kind == EventType.KEY_CREATED.value:
+                found[ref].keys.append(data.get("key_id"))
+            else:
+                found[ref].rewrapped.setdefault(run_id, []).append(data)
+    return found
+
+
+def _data(text: str) -> Mapping[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def check(run_id: str, item: Item, key: StoredKey, events: ConversationEvents, findings: Findings) -> None:
+    """The events of a visible conversation say what its rows say."""
+    findings.count("events", 2)
+    if events.keys.count(key.key_id) != 1:
+        detail = f"{events.keys.count(key.key_id)} events say that its data key was created"
+        findings.add(MismatchKind.AUDIT_EVENTS, item.conversation_no, detail)
+    if item.outcome in SHOWN:
+        expected = {"outcome": item.outcome, "messages": item.messages, "gaps": item.gaps}
+        _check_one(events, run_id, item, expected, findings)
+    if item.shown_by is not None:
+        shown = {
+            "messages": item.message_count,
+            "gaps": item.gap_count,
+            "key_id": key.key_id,
+            "key_service": key.key_service,
+        }
+        _check_one(events, item.shown_by, item, shown, findings)
+
+
+def _check_one(
+    events: ConversationEvents, run_id: str, item: Item, expected: Mapping[str, object], findings: Findings
+) -> None:
+    found = events.rewrapped.get(run_id, [])
+    if len(found) != 1:
+        detail = f"{len(found)} events say that a run showed it, instead of one"
+        findings.add(MismatchKind.AUDIT_EVENTS, item.conversation_no, detail)
+        return
+    wrong = sorted(name for name, value in expected.items() if found[0].get(name) != value)
+    if wrong:
+        detail = f"the event that it was shown has another {', '.join(wrong)}"
+        findings.add(MismatchKind.AUDIT_EVENTS, item.conversation_no, detail)
+
+
+def items_root(events: ConversationEvents, run_id: str | None) -> str | None:
+    """The root that the audit log has of what the run showed; None where it says nothing, or two things."""
+    found = events.rewrapped.get(run_id or "", [])
+    root = found[0].get("items_root") if len(found) == 1 else None
+    return root if isinstance(root, str) else None
