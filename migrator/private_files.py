@@ -1,11 +1,13 @@
-"""Files that hold secrets: read only if nobody else can read them, made so that a crash leaves all of one or nothing.
+"""Files for their owner only: read only if nobody else can, written so that a crash leaves all of one or nothing.
 
-The folder's lock serialises makers, so that what a killed one left behind can be cleared away by the next.
+`create_private` never overwrites, `replace_private` does. The folder's lock serialises makers, so that what a killed
+one left behind can be cleared away by the next.
 """
 
 import errno
 import fcntl
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,3 +115,33 @@ def _unreadable(path: Path, error: OSError | ValueError) -> PrivateFileError:
 def _reason(error: OSError | ValueError) -> str:
     """What the system says; a `ValueError` is a path with a NUL in it."""
     return error.strerror or "an error of the system" if isinstance(error, OSError) else "not a path"
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Write a file readable by its owner only; its folder is made (mode 0700) where it is missing.
+
+    The bytes reach the disk under a temporary name in the same folder, then take the name. Raises `OSError`; the
+    temporary file is removed then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from migrator.core.errors import AuditLogError
-from migrator.files import sync_folder
+from migrator.private_files import sync_folder
 
 KEPT = "what was committed before is kept; its events wait in the database for the log"
 _BLOCK = 64 * 1024

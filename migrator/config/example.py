@@ -9,7 +9,7 @@ from typing import Final
 
 from migrator.config.loading import check
 from migrator.core.errors import ConfigError
-from migrator.files import write_private
+from migrator.private_files import replace_private
 
 _FIRST: Final = {
     "campaign.name": "dm-e2ee-retirement",
@@ -38,7 +38,7 @@ def write_example(path: Path, given: Mapping[str, str] | None = None) -> bool:
     )
     check(text, path)
     try:
-        write_private(path, text.encode())
+        replace_private(path, text.encode())
     except OSError as error:
         raise ConfigError(f"{path} can't be written: {error.strerror}") from None
     return True

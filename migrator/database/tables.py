@@ -280,8 +280,8 @@ run = Table(
     Column("generation", Integer, nullable=False),
     Column("started_at", String(40), nullable=False),
     Column("finished_at", String(40)),
-    # Seconds worked by earlier, ended generations.
-    Column("worked_seconds", BigInteger, nullable=False, server_default="0"),
+    # Milliseconds worked by earlier, ended generations.
+    Column("worked_ms", BigInteger, nullable=False, server_default="0"),
 )
 
 shard = Table(

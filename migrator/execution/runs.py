@@ -29,7 +29,7 @@ class Run:
     stop_reason: StopReason | None
     generation: int
     started_at: datetime
-    worked_seconds: int
+    worked_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def find(connection: sa.Connection, run_id: str | None) -> Run:
         stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
         generation=row.generation,
         started_at=parse_time(row.started_at),
-        worked_seconds=row.worked_seconds,
+        worked_seconds=row.worked_ms / 1000,
     )
 
 
@@ -110,7 +110,7 @@ def begin(campaign: Campaign, plan: StoredPlan) -> Run:
                 stop_reason=None,
                 generation=1,
                 started_at=format_time(now),
-                worked_seconds=0,
+                worked_ms=0,
             )
         )
         data = {"plan_id": plan.plan_id, "digest": str(plan.document["digest"])}
@@ -188,7 +188,7 @@ def _end(
             state=state.value,
             stop_reason=reason.value if reason else None,
             finished_at=format_time(campaign.clock.now()) if state is RunState.COMPLETED else None,
-            worked_seconds=run.worked_seconds + round(worked_seconds),
+            worked_ms=round((run.worked_seconds + worked_seconds) * 1000),
         )
     )
 

@@ -27,8 +27,8 @@ from migrator.core.progress import Progress
 from migrator.database import tables
 from migrator.database.bulk import chunks, insert_rows
 from migrator.facts import FactsReader, Gathered, Watermarks, current_watermarks
-from migrator.files import write_private
 from migrator.planning.stored import items_root
+from migrator.private_files import replace_private
 
 _SAMPLE_MESSAGES = 1000
 _MICROSECONDS_PER_MESSAGE = 30
@@ -256,7 +256,7 @@ def _finish(campaign: Campaign, plan_id: str, document: dict[str, object], path:
         document = {**document, "items_root": items_root(connection, plan_id)}
     document["digest"] = digest_of(document)
     try:
-        write_private(path, to_file(document))
+        replace_private(path, to_file(document))
     except OSError as error:
         raise UsageError(
             f"the plan file {path} can't be written: {error.strerror}", hint="choose another place with --save"

@@ -297,7 +297,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.String(length=40), nullable=False),
         sa.Column("finished_at", sa.String(length=40), nullable=True),
-        sa.Column("worked_seconds", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("worked_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("run_id"),
         sa.UniqueConstraint("run_no"),
     )

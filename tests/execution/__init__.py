@@ -1,0 +1,1 @@
+"""Execution: its units, and whole runs that are killed, resumed, extended and compared."""
