@@ -26,7 +26,9 @@ def record_refusals(
     connection: sa.Connection, campaign: Campaign, refusals: Iterable[ExportRefusal], run_id: str | None
 ) -> None:
     """Mark what was refused and write its events, in the caller's transaction; what is marked already is left alone."""
-    news = [refusal for refusal in dict.fromkeys(refusals) if _mark(connection, refusal)]
+    # In one order everywhere, so that two workers never wait for each other's rows.
+    ordered = sorted(set(refusals), key=lambda r: (r.export_no, -1 if r.part_no is None else r.part_no))
+    news = [refusal for refusal in ordered if _mark(connection, refusal)]
     if not news:
         return
     table = tables.export

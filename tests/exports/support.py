@@ -165,6 +165,11 @@ class Export:
             "parts": [{"sha256": hashlib.sha256(sealed).hexdigest(), "size": len(sealed)} for sealed in self.sealed],
         } | changes
 
+    def replace_part(self, number: int, sealed: bytes) -> None:
+        """Put something else where a part was, and let the manifest list that."""
+        self.sealed[number] = sealed
+        self.manifest["parts"][number] = {"sha256": hashlib.sha256(sealed).hexdigest(), "size": len(sealed)}
+
     def members(self) -> list[tuple[str, bytes]]:
         """The archive's members in order."""
         token = self.signer.sign(self.manifest, typ=MANIFEST_TYP).encode()

@@ -15,17 +15,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from migrator.campaign import Campaign, open_campaign
+from migrator.client.exporting import ExportHeader, MessageKey, write_export
 from migrator.client.sealing import Recipient
 from migrator.client.signing import Signer
 from migrator.core.clock import format_time
 from migrator.core.errors import UsageError
-from migrator.core.export import part_name
+from migrator.core.export import ExportKind, part_name
 from migrator.core.imports import ImportResult
 from migrator.core.limits import LIMITS
 from migrator.core.outcomes import RefusalReason
 from migrator.core.progress import NoProgress
 from migrator.database import tables
 from migrator.exports.importing import import_paths
+from migrator.exports.opening import ExportReader
 from tests.exports.support import (
     ALICE,
     BOB,
@@ -37,6 +39,7 @@ from tests.exports.support import (
     events,
     jsonl,
     key,
+    recipient_of,
     rows,
     spec_in,
 )
@@ -101,6 +104,24 @@ def test_the_hybrid_key_seals_too(tmp_path: Path) -> None:
     with campaign_in(tmp_path, kem="MLKEM768_X25519") as campaign:
         path = Export(campaign, PARTS).save(tmp_path / "a.export.tar")
         assert import_paths(campaign, [path]).recorded == 1
+
+
+def test_what_the_reference_client_writes_is_taken_and_opens(campaign: Campaign, inbox: Path) -> None:
+    """The model for mobile teams and the import agree."""
+    header = ExportHeader(
+        export_id=uuid.uuid4(), campaign="dm", account_id="alice", kind=ExportKind.KEYS, created_at=NOW
+    )
+    entry = MessageKey(conversation_id=ALICE[0], epoch_id="e1", epoch_sequence=1, version=4, key=b"k" * 32)
+    path = inbox / "client.export.tar"
+    with path.open("wb") as file:
+        write_export(
+            file, header, recipient=recipient_of(campaign), signer=device("phone"), conversations={ALICE[0]: 3},
+            entries=[entry],
+        )  # fmt: skip
+    assert import_paths(campaign, [path]).recorded == 1
+    with campaign.database.read() as connection:
+        material = ExportReader(campaign, last_export_no=1).keys(connection, {ALICE[0]: ["alice"]})
+    assert material.rings == {ALICE[0]: {("e1", 4): [b"k" * 32]}}
 
 
 def test_many_conversations_go_in_batches(campaign: Campaign, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
