@@ -121,6 +121,13 @@ class KeyServiceUnavailableError(MigratorError):
     exit_status = ExitStatus.SERVICE_DOWN
 
 
+class ChannelError(MigratorError):
+    """The notice channel as a whole can't be opened or used."""
+
+    code = "notice_channel"
+    exit_status = ExitStatus.SERVICE_DOWN
+
+
 class AuditLogError(MigratorError):
     """The audit log can't be written, or is not the log that the database remembers."""
 
