@@ -1,0 +1,77 @@
+"""A notice as a mail message. Addresses come from the source and are trusted with nothing."""
+
+import hashlib
+import re
+from datetime import datetime
+from email.errors import MessageError
+from email.headerregistry import Address, AddressHeader
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Final
+
+from migrator.core.encoding import canonical_json
+from migrator.core.errors import ConfigError
+from migrator.notices.templates import Rendered
+
+_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
+_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
+_LONGEST_LOCAL: Final = 64
+_LONGEST: Final = 254
+
+
+def parse_address(text: str) -> Address | None:
+    """One mail address (RFC 5321, Mailbox, without quoted local parts); an international domain in its ASCII form.
+
+    None for anything else: lists, display names, line breaks, comments.
+    """
+    local, at, domain = text.rpartition("@")
+    if not at or len(text) > _LONGEST or len(local) > _LONGEST_LOCAL or not _LOCAL.match(local):
+        return None
+    try:
+        domain = domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+    if len(local) + 1 + len(domain) > _LONGEST or not all(_LABEL.match(label) for label in domain.split(".")):
+        return None
+    return Address(username=local, domain=domain)
+
+
+def parse_sender(text: str) -> Address:
+    """`notify.sender`: an address, with or without a name before it. Raises `ConfigError`."""
+    message = EmailMessage()
+    try:
+        message["From"] = text
+        header: AddressHeader = message["From"]
+        found = header.addresses
+    except (ValueError, MessageError, IndexError):
+        found = ()
+    if len(found) != 1 or parse_address(found[0].addr_spec) is None:
+        raise ConfigError(f"notify.sender is not a mail address: {text!r}", hint="for example no-reply@example.org")
+    return Address(display_name=found[0].display_name, addr_spec=found[0].addr_spec)
+
+
+def idempotency_key(campaign: str, reference: str, notice_id: str, channel: str) -> str:
+    """The same for every attempt to tell one account of one notice over one channel; does not name the account.
+
+    `reference` is the account's keyed reference, so that nobody can guess the account from a Message-ID.
+    """
+    return hashlib.sha256(canonical_json([campaign, reference, notice_id, channel])).hexdigest()[:40]
+
+
+def compose(rendered: Rendered, *, sender: Address, to: Address, key: str, now: datetime) -> EmailMessage:
+    """The message: plain text, its language, and that a program sent it (RFC 3834). No links, pixels or tokens."""
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = to
+    message["Subject"] = rendered.subject
+    message["Date"] = format_datetime(now)
+    message["Message-ID"] = message_id(key, sender)
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(rendered.body)  # drops what it finds of Content headers
+    message["Content-Language"] = rendered.template.locale
+    return message
+
+
+def message_id(key: str, sender: Address) -> str:
+    """Stable over attempts, so that a reader's mail program shows one message even where a channel sent two."""
+    return f"<{key}@{sender.domain}>"

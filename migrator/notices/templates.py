@@ -1,0 +1,187 @@
+"""The templates of notices: which there are, which one a reader gets, and what it says.
+
+A template is a file `<notice id>.<version>.<locale>.txt`; its digest is that of its bytes. Rules:
+
+1. An id that the operator's folder (`notify.templates`) has hides the shipped templates of that id altogether.
+2. The highest version of an id is the one that is sent, in every locale; older ones are kept for reference.
+3. A reader gets the exact locale, else a more general one of the same language, else nothing: no silent English.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from migrator.core.errors import ConfigError, UsageError
+from migrator.core.model import Account, AccountStatus, Quorum
+from migrator.core.settings import Settings
+from migrator.notices import language, locales
+
+DEFAULT_NOTICE: Final = "cutover"
+MAX_TEMPLATES: Final = 2000
+_FILE: Final = re.compile(
+    r"(?P<notice>[a-z0-9][a-z0-9_-]{0,63})\.(?P<version>[1-9][0-9]{0,8})\.(?P<locale>[^.]+)\.txt\Z"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """One notice in one version and language. `sha256` is what authorisations name; `file` is where it was found."""
+
+    notice_id: str
+    version: str
+    locale: str
+    sha256: str
+    source: bytes
+    file: str
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What no two templates share."""
+        return self.notice_id, self.version, self.locale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A notice as its reader sees it; `sha256` is the digest of subject, blank line and body."""
+
+    template: Template
+    subject: str
+    body: str
+    sha256: str
+
+
+def catalogue(settings: Settings, directory: Path) -> list[Template]:
+    """Every template, checked, in order of id, version and locale. Raises `ConfigError` naming the file at fault."""
+    shipped = _read(Path(str(resources.files("migrator.notices") / "shipped")))
+    own = _read(directory / settings.notify.templates) if settings.notify.templates else []
+    overridden = {template.notice_id for template in own}
+    found = [*own, *(template for template in shipped if template.notice_id not in overridden)]
+    return sorted(found, key=lambda t: (t.notice_id, int(t.version), t.locale))
+
+
+def current(templates: Iterable[Template], notice_id: str) -> dict[str, Template]:
+    """The templates of a notice's highest version, by locale. Raises `UsageError` if there is no such notice."""
+    of_notice = [template for template in templates if template.notice_id == notice_id]
+    if not of_notice:
+        raise UsageError(f"there is no notice {notice_id!r}", hint="`migrator notify templates` lists them")
+    newest = max(int(template.version) for template in of_notice)
+    return {template.locale: template for template in of_notice if int(template.version) == newest}
+
+
+def wanted_locale(account: Account, settings: Settings) -> str | None:
+    """The locale that a reader asks for; None for one that is no locale."""
+    return locales.normalise(account.locale or settings.notify.default_locale)
+
+
+def for_reader(available: Mapping[str, Template], wanted: str | None) -> Template | None:
+    """The template for a reader's locale; None if there is none in that language."""
+    found = None if wanted is None else locales.best(wanted, available)
+    return None if found is None else available[found]
+
+
+def render(template: Template, account: Account, settings: Settings, now: datetime) -> Rendered:
+    """What the account reads if the notice is sent at `now`. Raises `ConfigError`."""
+    subject, body = _checked(template.source, template.file).render(_values(template, account, settings, now))
+    digest = hashlib.sha256(f"{subject}\n\n{body}".encode()).hexdigest()
+    return Rendered(template=template, subject=subject, body=body, sha256=digest)
+
+
+def preview(
+    settings: Settings, directory: Path, *, locale: str, now: datetime, notice_id: str = DEFAULT_NOTICE,
+    timezone: str | None = None, minor: bool = False,
+) -> Rendered:  # fmt: skip
+    """What a reader with this locale and time zone would get; sends and records nothing."""
+    available = current(catalogue(settings, directory), notice_id)
+    template = for_reader(available, locales.normalise(locale))
+    if template is None:
+        raise UsageError(
+            f"notice {notice_id!r} has no template for locale {locale!r}",
+            hint=f"it has {', '.join(sorted(available))}",
+        )
+    if timezone is not None and locales.zone(timezone) is None:
+        raise UsageError(f"there is no time zone {timezone!r}", hint="it is named like Europe/Berlin")
+    reader = Account(account_id="", status=AccountStatus.ACTIVE, locale=template.locale, timezone=timezone, minor=minor)
+    return render(template, reader, settings, now)
+
+
+def _values(template: Template, account: Account, settings: Settings, now: datetime) -> dict[str, language.Value]:
+    """The values of `language.VARIABLES`. Nothing is opened before the later of cutover and notice period.
+
+    The full hour before that is what the notice says: a round time that still holds.
+    """
+    campaign = settings.campaign
+    try:
+        noticed = (now + timedelta(days=campaign.notice_period_days)).replace(minute=0, second=0, microsecond=0)
+        # Where another participant's authorisation is enough, it is the other one's notice period that counts.
+        alone = settings.authorization.quorum is not Quorum.ANY_PARTICIPANT
+        opens_at = max(campaign.cutover_at, noticed) if alone else campaign.cutover_at
+        sealed_until = max(opens_at, campaign.cutover_at + timedelta(days=campaign.sealed_grace_days))
+        moments = {"cutover_at": campaign.cutover_at, "opens_at": opens_at, "sealed_until": sealed_until}
+        described = {
+            name: locales.describe(moment, template.locale, account.timezone) for name, moment in moments.items()
+        }
+    except OverflowError:
+        raise ConfigError("campaign.cutover_at and its periods lead beyond the year 9999") from None
+    return {
+        **described,
+        "platform": settings.notify.platform,
+        "help_url": settings.notify.help_url,
+        "quorum": settings.authorization.quorum.value,
+        "minor": account.minor,
+        "notice_id": template.notice_id,
+        "version": template.version,
+        "locale": template.locale,
+        "template_sha256": template.sha256,
+    }
+
+
+@lru_cache(maxsize=256)
+def _checked(source: bytes, file: str) -> language.CheckedTemplate:
+    return language.check(source, file)
+
+
+def _read(folder: Path) -> list[Template]:
+    """The `.txt` files of a folder; other files, hidden ones and folders are none of ours."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".txt" and path.name[0] != ".")
+        if len(paths) > MAX_TEMPLATES:
+            raise ConfigError(f"{folder} has over {MAX_TEMPLATES} templates")
+        found = [_template(path) for path in paths]
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise ConfigError(f"notify.templates: {folder} can't be read: {reason}") from None
+    seen: dict[tuple[str, str, str], str] = {}
+    for template in found:
+        other = seen.setdefault(template.identity, template.file)
+        if other != template.file:
+            raise ConfigError(f"{other} and {template.file} are the same template", hint="remove one of them")
+    return found
+
+
+def _template(path: Path) -> Template:
+    match = _FILE.match(path.name)
+    locale = None if match is None else locales.normalise(match["locale"])
+    if match is None or locale is None or not locales.is_known(locale):
+        raise ConfigError(
+            f"{path} is not named like a template",
+            hint="<notice id>.<version>.<locale>.txt, for example cutover.2.pt-BR.txt",
+        )
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a regular file")
+    with path.open("rb") as file:
+        source = file.read(language.MAX_TEMPLATE_BYTES + 1)
+    _checked(source, str(path))
+    return Template(
+        notice_id=match["notice"],
+        version=match["version"],
+        locale=locale,
+        sha256=hashlib.sha256(source).hexdigest(),
+        source=source,
+        file=str(path),
+    )
