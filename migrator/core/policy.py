@@ -10,8 +10,8 @@ The rules, in the order of `SkipReason` (command-line contract, "Outcomes of a c
    nothing, the minor's own refusal or withdrawal does, and of it and the guardian's the newer wins.
 5. Notice is the account's first notice, for a minor the later of the minor's and the guardian's.
 6. Something of the owner's (in a shared room: of anybody's in the quorum) must cover one of its messages.
-7. `any_participant`: one member for whom nothing of this stands against it, and who exported, is enough; otherwise the
-   reason of the member who came furthest decides.
+7. `any_participant`: one member for whom nothing of this stands against it, and who exported, is enough. Otherwise the
+   reason of the member who came furthest after granting decides; where nobody granted, the first reason in the order.
 """
 
 from dataclasses import dataclass
@@ -111,10 +111,11 @@ def decide(facts: ConversationFacts, policy: Policy, now: datetime) -> Decision:
 
 def _all_named(facts: ConversationFacts, policy: Policy, now: datetime) -> SkipReason | None:
     named = facts.accounts
+    owner = tuple(a for a in named if a.account.account_id == facts.owner_id)
+    if not owner and (policy.quorum is Quorum.OWNER or facts.owner_id is not None):
+        return SkipReason.UNAUTHORIZED
     if policy.quorum is Quorum.OWNER:
-        named = tuple(a for a in named if a.account.account_id == facts.owner_id)
-        if not named:
-            return SkipReason.UNAUTHORIZED
+        named = owner
     reasons = [r for r in (account_reason(a, policy, now) for a in named) if r is not None]
     if reasons:
         return min(reasons, key=SKIP_ORDER.__getitem__)
