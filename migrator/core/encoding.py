@@ -44,12 +44,7 @@ def strict_json(text: str | bytes, *, max_depth: int) -> object:
         text = text.decode("utf-8")  # UnicodeDecodeError is a ValueError
     _check_depth(text, max_depth)
     try:
-        value: object = json.loads(
-            text,
-            object_pairs_hook=_unique_members,
-            parse_float=_no_float,
-            parse_constant=_no_float,
-        )
+        value: object = _STRICT.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
@@ -86,6 +81,10 @@ def _unique_members(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
 
 def _no_float(_: str) -> NoReturn:
     raise ValueError("JSON with a number that is not an integer")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique_members, parse_float=_no_float, parse_constant=_no_float)
+"""Made once: exports have a line for each key, and making a decoder takes as long as reading one."""
 
 
 def _check_surrogates(value: object) -> None:
