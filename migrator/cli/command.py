@@ -25,7 +25,7 @@ MEANINGS: Final[dict[ExitStatus, str]] = {
     ExitStatus.MISMATCH: "verification found a mismatch",
     ExitStatus.AUDIT_LOG: "the audit log can't be written, or does not verify",
     ExitStatus.INTERRUPTED: "interrupted, after a checkpoint",
-    ExitStatus.TERMINATED: "terminated, after a checkpoint",
+    ExitStatus.TERMINATED: "interrupted, after a checkpoint",
 }
 ALWAYS: Final = (ExitStatus.OK, ExitStatus.BUG, ExitStatus.USAGE, ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
 CAMPAIGN: Final = (*ALWAYS, ExitStatus.SERVICE_DOWN)

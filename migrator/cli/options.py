@@ -14,9 +14,9 @@ from migrator.core.clock import parse_time
 from migrator.core.settings import Share
 
 OutputFormat = Literal["human", "json", "jsonl"]
-_DURATION = re.compile(r"(\d{1,9})(s|m|h|d)?\Z")
+_DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)?\Z")
 _UNIT_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)%\Z")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%\Z")
 
 
 class Duration(click.ParamType[float]):
@@ -63,18 +63,18 @@ class NumberOrPercent(click.ParamType[str]):
 
 
 class Percent(click.ParamType[float]):
-    """A percentage over 0, as a fraction of 1."""
+    """A percentage over 0."""
 
     name = "p%"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The fraction."""
+        """The number before the sign."""
         if isinstance(value, float):
             return value
         match = _PERCENT.match(str(value))
         if match is None or not 0 < float(match[1]) <= 100:
             self.fail(f"{value!r} is not a percentage such as 5%", param, ctx)
-        return float(match[1]) / 100
+        return float(match[1])
 
 
 DURATION: Final = Duration()

@@ -116,6 +116,7 @@ class Output:
             _forget(self._stream)
         except OSError as error:
             self._open = False
+            _forget(self._stream)
             raise UsageError(
                 f"the result can't be written to standard output: {error.strerror}",
                 hint="give it somewhere to go, and ask again",

@@ -2,10 +2,13 @@
 
 import os
 import pwd
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 
 import click
 
@@ -76,6 +79,12 @@ class Session:
             yield progress
         finally:
             progress.close()
+
+    def program(self) -> str:
+        """How a person who reads this calls the program again: by name where that finds this very program."""
+        called = Path(sys.argv[0]).absolute()
+        found = shutil.which("migrator")
+        return "migrator" if found is not None and Path(found).absolute() == called else shlex.quote(str(called))
 
     def may_ask(self) -> bool:
         """Whether a person is there to answer, and was not told to be left alone."""

@@ -10,7 +10,9 @@ from migrator.cli.views import notify as views
 from migrator.core.errors import ExitStatus
 from migrator.notices import sending, status, templates
 
-_notice = click.option("--notice", "notice_id", metavar="ID", default=templates.DEFAULT_NOTICE, show_default=True)
+_notice = click.option(
+    "--notice", "notice_id", metavar="ID", default=templates.DEFAULT_NOTICE, show_default=True, help="Which notice."
+)
 
 
 @click.group(cls=Group)

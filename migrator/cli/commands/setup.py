@@ -12,9 +12,10 @@ from migrator.cli.command import AUDITED, CAMPAIGN, Command, Group
 from migrator.cli.options import MOMENT
 from migrator.cli.session import Session
 from migrator.cli.views import setup as views
-from migrator.core.clock import format_time
+from migrator.core.clock import SystemClock, format_time
 from migrator.core.errors import ConfigError, ExitStatus
 from migrator.core.model import Environment
+from migrator.demo import run as run_demo
 
 
 @click.command(cls=Command, statuses=AUDITED)
@@ -55,6 +56,20 @@ def init(
         )
     steps = [setup.SetupStep(what="configuration", path_or_name=str(path), made=made)]
     session.output.result(views.initialised([*steps, *setup.initialise(session.spec())]))
+
+
+@click.command(cls=Command, statuses=AUDITED)
+@click.argument("directory", default="migrator-demo", type=click.Path(path_type=Path), metavar="[DIR]")
+@click.pass_obj
+def demo(session: Session, directory: Path) -> ExitStatus:
+    """Run a whole campaign on a synthetic store, step by step; everything is left in DIR to play with.
+
+    DIR is ./migrator-demo unless given: missing, empty, or an older demo, which is made anew.
+    """
+    with session.progress() as progress:
+        result = run_demo(directory, session.output.text, progress, now=SystemClock().now(), program=session.program())
+    session.output.result(views.demonstrated(result, directory))
+    return ExitStatus.OK if result.ok else ExitStatus.MISMATCH
 
 
 @click.command(name="preflight", cls=Command, statuses=(ExitStatus.PREFLIGHT,))
@@ -104,4 +119,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     click.echo(kind(ctx.find_root().command, {}, "migrator", "_MIGRATOR_COMPLETE").source())
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (init, check, config_group, show_recipient_key, completion)
+COMMANDS: Final[tuple[click.Command, ...]] = (init, demo, check, config_group, show_recipient_key, completion)

@@ -1,11 +1,13 @@
 """Views of init, preflight, config and recipient-key."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from migrator import config
 from migrator.cli.output import View
 from migrator.cli.views.text import counted
 from migrator.core.encoding import b64url_encode
+from migrator.demo import DemoResult
 from migrator.preflight import Check, CheckState
 from migrator.recipient_key import RecipientKey
 from migrator.setup import SetupStep
@@ -76,6 +78,20 @@ def recipient_key(key: RecipientKey) -> View:
             f"kem               {key.kem}",
             f"public_key        {public_key}",
         ],
+    )
+
+
+def demonstrated(result: DemoResult, directory: Path) -> View:
+    """How a demo ended; its steps were told as they went."""
+    return View(
+        document={
+            "schema": "migrator.demo/1",
+            "ok": result.ok,
+            "directory": str(directory),
+            "conversations": result.conversations,
+            "messages": result.messages,
+        },
+        lines=[] if result.ok else ["", "fail the numbers don't agree: see above"],
     )
 
 

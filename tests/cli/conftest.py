@@ -1,0 +1,32 @@
+"""Fixtures for tests of the command line."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from tests.cli.running import Program
+
+
+@pytest.fixture
+def program(capsys: pytest.CaptureFixture[str]) -> Iterator[Program]:
+    """The program; logging is put back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield Program(capsys)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and no settings in the environment."""
+    for name in [name for name in os.environ if name.startswith("MIGRATOR_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
