@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from migrator.core.errors import IntegrityError
 from migrator.database import tables
@@ -24,10 +25,16 @@ def ensure_salts(connection: sa.Connection, subject_ids: Iterable[str]) -> None:
     wanted = set(subject_ids)
     missing = sorted(wanted - _salts(connection, wanted).keys())
     if missing:
-        connection.execute(
-            tables.reference_salt.insert(),
-            [{"subject_id": s, "salt": os.urandom(_SALT_BYTES)} for s in missing],
-        )
+        rows = [{"subject_id": subject, "salt": os.urandom(_SALT_BYTES)} for subject in missing]
+        connection.execute(_insert_unless_there(connection.dialect.name), rows)
+
+
+def _insert_unless_there(dialect: str) -> sa.Insert:
+    """On PostgreSQL another worker may give the same subject a salt at this moment; the first to commit wins."""
+    table = tables.reference_salt
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return table.insert()
 
 
 def _salts(connection: sa.Connection, subject_ids: Iterable[str]) -> dict[str, bytes]:
