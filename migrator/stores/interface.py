@@ -32,7 +32,7 @@ class MessageStore(Protocol):
         ...
 
     def population(self) -> Iterator[list[Conversation]]:
-        """Every conversation in order of its id, a page at a time, by keyset pagination."""
+        """Every conversation once, a page at a time, by keyset pagination, in the same order each time."""
         ...
 
     def conversations(self, conversation_ids: Sequence[str]) -> dict[str, Conversation]:
