@@ -2,7 +2,7 @@
 
 The hot path of the Labyrinth scheme: one by one it costs 16 microseconds a message in Python, for a page of 5,000
 under 1. `cryptography` has no HChaCha20, so this is the one primitive that stands here; it is held against the draft's
-vector and, through XChaCha20, against an independent implementation. Table-free integer arithmetic: no secret index.
+vector and against a plain implementation. Table-free integer arithmetic: no secret index.
 """
 
 import numpy as np
