@@ -14,7 +14,7 @@ _PAGES = 20
 """Pages of messages that a shard holds at most, so that no worker's loss costs much."""
 _CONVERSATIONS = 20_000
 """Conversations in one shard, whether they are opened or not."""
-_SHARDS_A_WORKER = 4
+_SHARDS_A_WORKER = 8
 """At least so many for each worker, so that all end at about the same time."""
 
 

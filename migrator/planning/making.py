@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from migrator import __version__, config
+from migrator import __version__, authorizations, config
 from migrator.audit import outbox, references
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
@@ -77,9 +77,10 @@ def policy_of(campaign: Campaign) -> Policy:
 
 def make_plan(campaign: Campaign, *, save: Path | None, progress: Progress) -> PlanSummary:
     """Plan the whole population as of the later of now and the cutover; `save` names the file, or None."""
+    authorizations.link_scopes(campaign)
     now = campaign.clock.now()
     plan_id = f"plan-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    watermarks, authorizations = _begin(campaign, plan_id, now)
+    watermarks, signed_by = _begin(campaign, plan_id, now)
     walk = _Walk()
     reader = FactsReader(campaign, watermarks)
     as_of = max(now, campaign.settings.campaign.cutover_at)
@@ -87,7 +88,7 @@ def make_plan(campaign: Campaign, *, save: Path | None, progress: Progress) -> P
     for page in campaign.store.population():
         _plan_page(campaign, plan_id, page, reader, as_of, walk)
         progress.advance(len(page))
-    document = _document(campaign, plan_id, now, walk, authorizations)
+    document = _document(campaign, plan_id, now, walk, signed_by)
     path = save if save is not None else campaign.spec.directory / "plans" / f"{plan_id}.json"
     document = _finish(campaign, plan_id, document, path)
     campaign.audit.flush()
@@ -212,7 +213,7 @@ def _sample(campaign: Campaign, walk: _Walk, conversations: Sequence[Conversatio
 
 
 def _document(
-    campaign: Campaign, plan_id: str, now: datetime, walk: _Walk, authorizations: dict[str, int]
+    campaign: Campaign, plan_id: str, now: datetime, walk: _Walk, signed_by: dict[str, int]
 ) -> dict[str, object]:
     settings = campaign.settings
     work = walk.counts.rewrap
@@ -238,8 +239,8 @@ def _document(
         "counts": walk.counts.to_json(),
         "coverage": {
             **walk.covered.to_json(),
-            "authorizations_by_device": authorizations.get("device", 0),
-            "authorizations_by_issuer": authorizations.get("issuer", 0),
+            "authorizations_by_device": signed_by.get("device", 0),
+            "authorizations_by_issuer": signed_by.get("issuer", 0),
         },
         "estimate": {
             "kms_calls": work.conversations + 1,

@@ -4,20 +4,27 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
+from migrator.campaign import Campaign
+from migrator.core.errors import MigratorError
 from migrator.core.lifecycle import StopReason
+from migrator.execution.worker import run_shard, work_through
 
 T = TypeVar("T")
 
 
 class InlineExecutor(Executor):
-    """Runs each call when it is submitted."""
+    """Runs each shard when it is submitted, on the coordinator's own campaign."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        self._campaign = campaign
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run it now; a `MigratorError` goes to the future as a worker's would."""
-        future: Future[T] = Future()
+        assert function is run_shard
+        future: Future[Any] = Future()
         try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - an executor hands every exception to whoever waits
+            future.set_result(work_through(self._campaign, *args, **kwargs))
+        except MigratorError as error:
             future.set_exception(error)
         return future
 
@@ -27,9 +34,12 @@ class InlineEngine:
 
     workers = 1
 
+    def __init__(self, campaign: Campaign) -> None:
+        self._campaign = campaign
+
     def executor(self) -> Executor:
         """The executor."""
-        return InlineExecutor()
+        return InlineExecutor(self._campaign)
 
 
 class NoStop:

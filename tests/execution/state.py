@@ -94,9 +94,7 @@ def _events(connection: sa.Connection) -> dict[str, Any]:
 def log_matches_outbox(campaign: Campaign, wal: Path) -> bool:
     """Whether the log holds every event once, in order, and nothing else."""
     with campaign.database.read() as connection:
-        events = list(
-            connection.scalars(sa.select(tables.outbox.c.event_id).order_by(tables.outbox.c.seq))
-        )
+        events = list(connection.scalars(sa.select(tables.outbox.c.event_id).order_by(tables.outbox.c.seq)))
         unnumbered = connection.scalar(
             sa.select(sa.func.count()).select_from(tables.outbox).where(tables.outbox.c.seq.is_(None))
         )
