@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from tests.cli.campaigns import TODAY, Templates
 from tests.cli.running import Program
 
 
@@ -30,3 +31,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """Campaigns to copy."""
+    return Templates(tmp_path_factory.mktemp("campaigns") / "collected")
+
+
+@pytest.fixture
+def today(monkeypatch: pytest.MonkeyPatch) -> str:
+    """It is the day after the cutover."""
+    monkeypatch.setenv("MIGRATOR_NOW", TODAY)
+    return TODAY

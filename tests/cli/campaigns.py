@@ -1,0 +1,125 @@
+"""Campaigns on synthetic stores for tests of the command line, each brought to the point that a test begins at."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fixtures.store import write_store
+from fixtures.world import Shape, UserShares, World
+from migrator import config, setup
+from migrator.campaign import CampaignSpec, open_campaign
+from migrator.core.clock import FixedClock
+from migrator.core.lifecycle import StopReason
+from migrator.core.progress import NoProgress
+from migrator.execution import coordinator
+from migrator.execution.coordinator import RunOptions
+from migrator.planning import making
+from tests.support import campaigns
+from tests.support.campaigns import ANSWERED, NAME, NOTICED, RUN
+
+TODAY: Final = "2026-05-09T00:00:00Z"
+"""What `MIGRATOR_NOW` is while a test calls the program."""
+_USERS: Final = UserShares(late_export=0.1, partial_export=0.1)
+SHAPE: Final = Shape(accounts=40, conversations=60, messages=900, seed=3, users=_USERS)
+
+
+class Stop:
+    """Asks a run to stop before it has begun; or never."""
+
+    def __init__(self, requested: StopReason | None) -> None:
+        self.requested = requested
+
+
+def spec_of(folder: Path) -> CampaignSpec:
+    """The campaign in a folder, the day after its cutover."""
+    settings = config.load(folder / "migrator.toml", {}, {}).settings
+    return CampaignSpec(settings=settings, directory=folder, clock=FixedClock(RUN), actor="tester")
+
+
+def collected(folder: Path) -> None:
+    """Store, campaign, notices sent, everything handed in and imported; `hand-in/late` is still to come."""
+    world = World(SHAPE)
+    write_store(world, f"sqlite:///{folder / 'store.db'}")
+    path = folder / "migrator.toml"
+    config.write_example(path, {"campaign.name": NAME})
+    path.write_text(path.read_text(encoding="utf-8").replace('"50/s"', '"1000000/s"'), encoding="utf-8")
+    spec = spec_of(folder)
+    setup.initialise(campaigns.at(spec, NOTICED))
+    campaigns.notify(campaigns.at(spec, NOTICED))
+    campaigns.write_hand_in(campaigns.at(spec, ANSWERED), world)
+    campaigns.import_authorizations(campaigns.at(spec, ANSWERED))
+    campaigns.import_exports(campaigns.at(spec, ANSWERED))
+
+
+def executed(folder: Path, stop: StopReason | None = None) -> None:
+    """A plan was made and run: to its end, or until it was asked to stop at once."""
+    with open_campaign(spec_of(folder)) as campaign:
+        plan = making.make_plan(campaign, save=None, progress=NoProgress())
+        coordinator.execute(campaign, plan.plan_id, RunOptions(workers=1), NoProgress(), Stop(stop))
+
+
+def stopped(folder: Path) -> None:
+    """A run was interrupted at its first checkpoint."""
+    executed(folder, StopReason.INTERRUPTED)
+
+
+def damaged(folder: Path) -> None:
+    """A bit of one stored message was flipped after the run."""
+    executed(folder)
+    connection = sqlite3.connect(folder / "migrator.db", isolation_level=None)
+    *key, data = connection.execute(
+        "SELECT conversation_no, sent_at, message_id, ciphertext FROM migrator_message LIMIT 1"
+    ).fetchone()
+    connection.execute(
+        "UPDATE migrator_message SET ciphertext = ? WHERE conversation_no = ? AND sent_at = ? AND message_id = ?",
+        (data[:-1] + bytes([data[-1] ^ 1]), *key),
+    )
+    connection.close()
+
+
+def ask(folder: Path, query: str) -> str:
+    """One value out of the migrator database, as text."""
+    connection = sqlite3.connect(folder / "migrator.db")
+    try:
+        return str(connection.execute(query).fetchone()[0])
+    finally:
+        connection.close()
+
+
+def newest_plan(folder: Path) -> str:
+    """Id of the latest plan."""
+    return ask(folder, "SELECT plan_id FROM migrator_plan ORDER BY plan_no DESC LIMIT 1")
+
+
+def newest_run(folder: Path) -> str:
+    """Id of the latest run."""
+    return ask(folder, "SELECT run_id FROM migrator_run ORDER BY run_no DESC LIMIT 1")
+
+
+def migrated(folder: Path) -> str:
+    """Id of a conversation that has visible history."""
+    return ask(folder, "SELECT conversation_id FROM migrator_conversation WHERE mode = 'server' LIMIT 1")
+
+
+class Templates:
+    """Makes a collected campaign once, and copies it for whoever asks.
+
+    What has a plan can't be copied: a plan is bound to the place of its source.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def copy(self, kind: Callable[[Path], None] | None, into: Path) -> Path:
+        """A copy of the collected campaign, brought further by `kind`."""
+        if not self._place.exists():
+            unfinished = self._place.with_suffix(".unfinished")
+            unfinished.mkdir()
+            collected(unfinished)
+            unfinished.rename(self._place)
+        shutil.copytree(self._place, into, dirs_exist_ok=True)
+        if kind is not None:
+            kind(into)
+        return into
