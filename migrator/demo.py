@@ -38,7 +38,7 @@ MARKER: Final = "demo.json"
 """Written first: says that a folder is a demo, and may be made again."""
 _MADE: Final = (
     "migrator.toml", "store.db", "migrator.db", "migrator.db-wal", "migrator.db-shm", "keys", "audit", "audit.key",
-    "outbox", "handed-in", "plans", "report", MARKER,
+    "outbox", "hand-in", "plans", "report", MARKER,
 )  # fmt: skip
 CAMPAIGN: Final = "demo"
 DAY: Final = timedelta(days=1)
@@ -171,7 +171,7 @@ class _Demo:
         self.begin(
             "The users answer, and their devices export",
             "Devices sign what their users decided, and seal keys or history to the campaign's recipient key.",
-            "A few hand in something forged, cut off, or made for another campaign.",
+            "A few hand in something forged, cut off, or no record at all.",
         )
         spec = self.at(-30 * DAY)
         with open_campaign(spec) as campaign, campaign.database.read() as connection:
@@ -182,13 +182,13 @@ class _Demo:
             version=next(iter(notice.values())).version,
             sha256={locale: template.sha256 for locale, template in notice.items()},
         )
-        folder = self.directory / "handed-in"
+        folder = self.directory / "hand-in"
         handed = hand_in(
             self.world, folder, campaign=CAMPAIGN, recipient_key_id=key.recipient_key_id, kem=key.kem,
             public_key=key.public_key, notice=published, now=spec.clock.now(), progress=self.progress,
         )  # fmt: skip
         _tamper(folder)
-        self.tell(f"  {handed.authorizations:,} records and {handed.exports:,} exports in handed-in/, "
+        self.tell(f"  {handed.authorizations:,} records and {handed.exports:,} exports in hand-in/, "
                   f"{handed.late_exports:,} exports will come late")  # fmt: skip
 
     def import_all(self) -> None:
@@ -198,7 +198,7 @@ class _Demo:
             "Each signature, notice, device and time is checked. Exports stay sealed: what they cover is in their",
             "signed manifests. What is refused gets its reason, and costs nobody else anything.",
         )
-        folder = self.directory / "handed-in"
+        folder = self.directory / "hand-in"
         with open_campaign(self.at(-30 * DAY)) as campaign:
             self.tell_import("records", authorizations.import_paths(campaign, [folder / "authorizations"]))
             self.tell_import("exports", importing.import_paths(campaign, [folder / "exports"]))
@@ -283,7 +283,7 @@ class _Demo:
             "status",
             *([f"read '{first}' --reason 'trying it out'"] if first else []),
             "audit show --type conversation.rewrapped --limit 3",
-            "exports import handed-in/late    # keys that come late",
+            "exports import hand-in/late    # keys that come late",
             "plan                             # takes up just what they open",
             "rollback                         # and everything is sealed as before",
         ]
