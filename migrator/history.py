@@ -56,7 +56,11 @@ def living_keys(connection: sa.Connection, conversation_nos: Sequence[int]) -> d
     for chunk in chunks(conversation_nos):
         query = (
             sa.select(
-                table.c.conversation_no, table.c.key_id, table.c.key_service, table.c.context, table.c.wrapped_keyset
+                table.c.conversation_no,
+                table.c.key_id,
+                table.c.key_service,
+                table.c.context,
+                sa.cast(table.c.wrapped_keyset, sa.LargeBinary),
             )
             .where(table.c.conversation_no.in_(chunk), table.c.wrapped_keyset.is_not(None))
             .order_by(table.c.conversation_no, table.c.key_id)
@@ -113,7 +117,8 @@ _COLUMNS = (
     tables.message.c.sender_id,
     tables.message.c.content_type,
     tables.message.c.key_id,
-    tables.message.c.ciphertext,
+    # SQLite keeps whatever type was put in: as a blob it can be read, and does not open.
+    sa.cast(tables.message.c.ciphertext, sa.LargeBinary),
 )
 
 

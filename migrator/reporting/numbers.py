@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from migrator import __version__
+from migrator.audit.events import EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.lifecycle import RunState
@@ -116,7 +117,7 @@ def _gaps(connection: sa.Connection, run_id: str) -> dict[str, int]:
         .group_by(gap.c.reason)
         .order_by(gap.c.reason)
     )
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def _data_keys(connection: sa.Connection) -> dict[str, Any]:
@@ -155,27 +156,29 @@ def _exports(connection: sa.Connection) -> dict[str, Any]:
             .where(table.c.refused.is_not(None))
             .group_by(table.c.refused)
             .order_by(table.c.refused)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     return {"by_kind": _counts(connection, table.c.kind), "refused": refused}
 
 
 def _counts(connection: sa.Connection, column: sa.Column[Any]) -> dict[str, int]:
     query = sa.select(column, sa.func.count()).group_by(column).order_by(column)
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def _verification(connection: sa.Connection, run_id: str) -> dict[str, Any] | None:
-    """The newest verification of the run; one that is under way has no result."""
-    table = tables.verification
-    row = connection.execute(
-        sa.select(table)
-        .where(table.c.run_id == run_id)
-        .order_by(table.c.started_at.desc(), table.c.verification_id.desc())
+    """The run's newest finished verification, by the order of their events; else one that is under way."""
+    table, event = tables.verification, tables.outbox
+    newest = connection.scalar(
+        sa.select(event.c.data)
+        .where(event.c.run_id == run_id, event.c.type == EventType.VERIFICATION_COMPLETED.value)
+        .order_by(event.c.outbox_no.desc())
         .limit(1)
-    ).one_or_none()
+    )
+    query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.started_at.desc()).limit(1)
+    if newest is not None:
+        query = query.where(table.c.verification_id == json.loads(newest)["verification_id"])
+    row = connection.execute(query).one_or_none()
     if row is None:
         return None
     checked = json.loads(row.checked)
@@ -202,7 +205,7 @@ def _audit(campaign: Campaign, connection: sa.Connection, run_id: str) -> dict[s
         "origin": campaign.settings.origin,
         "size": size or 0,
         "waiting": waiting or 0,
-        "events": dict(connection.execute(events).tuples().all()),
+        "events": dict(connection.execute(events).all()),
     }
 
 

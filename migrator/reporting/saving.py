@@ -21,7 +21,7 @@ from migrator.core.errors import UsageError
 from migrator.core.outcomes import OUTCOMES
 from migrator.database import tables
 from migrator.execution import runs
-from migrator.files import sync_folder
+from migrator.private_files import sync_folder
 from migrator.reporting import page
 from migrator.reporting.numbers import summary_of
 

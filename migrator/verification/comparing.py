@@ -38,7 +38,13 @@ class Examined:
     """Messages of the source that are stored or a gap."""
     uncovered: int = 0
     """Messages of the source that are neither, though the run had to see them."""
+    server_only: int = 0
+    """Stored messages that the source does not have: deleted there since, or from an export's history."""
+    gaps_met: int = 0
     unreadable: int = 0
+    """Messages of the source that have no place in the tables."""
+    mistyped: int = 0
+    """Stored messages whose time or id is of another type."""
     disputed: set[Place] = field(default_factory=set)
     """Where source and server differ and an export's history may say why."""
     claimed_gaps: dict[Place, str] = field(default_factory=dict)
@@ -55,6 +61,17 @@ class Examined:
             value = {}
         messages, last = value.get("messages"), value.get("last_sent_at")
         return messages if isinstance(messages, int) else 0, last if isinstance(last, int) else None
+
+    @property
+    def lost(self) -> int:
+        """Messages that the run had to see, that the source still has, and that are neither stored nor a gap."""
+        deleted_since = self.server_only + self.item.gap_rows - self.gaps_met
+        return max(0, min(self.uncovered, self.through[0] - self.covered - deleted_since))
+
+    @property
+    def provable(self) -> bool:
+        """Whether the source still has every message that the root in the audit log covers."""
+        return not self.unreadable and self.covered + self.lost >= self.through[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +148,7 @@ def _walk(stretch: Stretch, contents: Sequence[bytes | None]) -> _Open:
         if row is None:
             server = stretch.server[index]
             leaves.append((server[1].encode(), b"", server[5]))
+            examined.server_only += 1
             continue
         ciphertext = row[3] if isinstance(row[3], bytes) else b""
         message_id = row[1].encode("utf-8", "surrogateescape")
@@ -144,6 +162,7 @@ def _walk(stretch: Stretch, contents: Sequence[bytes | None]) -> _Open:
             leaves.append((message_id, ciphertext, b""))
             to_open.rows.append(row)
             to_open.stored.append(None)
+            examined.gaps_met += 1
         else:
             examined.uncovered += last is not None and row[0] <= last
             continue

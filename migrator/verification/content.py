@@ -57,18 +57,25 @@ class Examiner:
         visible = {item.conversation_id: item for item in items if item.visible and item.conversation_id is not None}
         conversations = self._campaign.store.conversations(sorted(visible))
         keys = self._keys(connection, list(visible.values()))
-        self._check_bindings(connection, visible, conversations, keys)
-        logged = events.of_conversations(connection, [key.ref for key in keys.values() if key.ref is not None])
+        refs = self._refs(connection, conversations)
+        for item in visible.values():
+            self._check_binding(item, keys.get(item.conversation_no), refs)
+        names = {
+            item.conversation_no: refs.get(identifier, keys[item.conversation_no].ref or "")
+            for identifier, item in visible.items()
+            if item.conversation_no in keys
+        }
+        logged = events.of_conversations(connection, list(names.values()))
         for item in visible.values():
             key = keys.get(item.conversation_no)
-            if key is not None and key.ref is not None:
-                events.check(self._run_id, item, key, logged[key.ref], self._findings)
+            if key is not None:
+                events.check(self._run_id, item, key, logged[names[item.conversation_no]], self._findings)
         chosen = [item for identifier, item in visible.items() if sampled(identifier, self._sample)]
         for plan_id in dict.fromkeys(item.plan_id for item in chosen):
             group = [item for item in chosen if item.plan_id == plan_id]
             for examined in self._contents(connection, plan_id, group, conversations, keys):
-                key = keys[examined.item.conversation_no]
-                self._conclude(examined, events.items_root(logged[key.ref or ""], examined.item.shown_by))
+                ref = names[examined.item.conversation_no]
+                self._conclude(examined, events.items_root(logged[ref], examined.item.shown_by))
 
     # --- data keys ---
 
@@ -88,24 +95,14 @@ class Examiner:
                 self._findings.add(MismatchKind.DATA_KEY, item.conversation_no, "messages name another data key")
         return keys
 
-    def _check_bindings(
-        self,
-        connection: sa.Connection,
-        visible: Mapping[str, Item],
-        conversations: Mapping[str, Conversation],
-        keys: Mapping[int, StoredKey],
-    ) -> None:
+    def _check_binding(self, item: Item, key: StoredKey | None, refs: Mapping[str, str]) -> None:
         """A data key is bound to this campaign and this conversation."""
-        refs = self._refs(connection, conversations)
-        for identifier, item in visible.items():
-            key = keys.get(item.conversation_no)
-            if key is None:
-                continue
-            ref = refs.get(identifier, key.ref or "")
-            if key.context.encode("utf-8", "surrogatepass") != key_context(self._campaign.name, ref, key.key_id):
-                self._findings.add(
-                    MismatchKind.DATA_KEY, item.conversation_no, "its data key is bound to something else"
-                )
+        if key is None:
+            return
+        ref = refs.get(item.conversation_id or "", key.ref or "")
+        if key.context.encode("utf-8", "surrogatepass") != key_context(self._campaign.name, ref, key.key_id):
+            detail = "its data key is bound to something else"
+            self._findings.add(MismatchKind.DATA_KEY, item.conversation_no, detail)
 
     def _refs(self, connection: sa.Connection, conversations: Mapping[str, Conversation]) -> dict[str, str]:
         """Keyed references of what the source still has; not of a subject whose reference key was erased."""
@@ -226,15 +223,15 @@ class Examiner:
         findings.count("contents")
         if examined.ring is None:
             findings.count("not_compared")
-        covered, _ = examined.through
-        lost = min(examined.uncovered, covered - examined.covered)
-        if lost > 0:
-            findings.add_many(
-                MismatchKind.MISSING_MESSAGE, number, "messages of the source are neither stored nor gaps", lost
-            )
+        findings.add_many(
+            MismatchKind.DOES_NOT_OPEN, number, "stored messages have a time or id of another type", examined.mistyped
+        )
+        findings.add_many(
+            MismatchKind.MISSING_MESSAGE, number, "messages of the source are neither stored nor gaps", examined.lost
+        )
         if examined.root.root().hex() == expected:
             findings.count("items_roots")
-        elif examined.covered >= covered and not examined.unreadable:
+        elif examined.provable:
             findings.add(MismatchKind.ITEMS_ROOT, number, "its Merkle root is not the one in the audit log")
         else:
             findings.count("items_roots_unprovable")  # the source has lost messages since: they were leaves of it

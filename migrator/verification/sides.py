@@ -23,7 +23,7 @@ def small_ones(campaign: Campaign, connection: sa.Connection, group: Sequence[Ex
     for examined in group:
         number = examined.item.conversation_no
         rows = _readable(examined, source.get(examined.conversation_id, []))
-        stretches.append(Stretch(examined, rows, server[number], gaps[number]))
+        stretches.append(Stretch(examined, rows, _typed(examined, server[number]), gaps[number]))
     yield stretches
 
 
@@ -40,10 +40,10 @@ def long_one(campaign: Campaign, connection: sa.Connection, examined: Examined) 
             page = next(source_pages, None)
             source_left = page is not None
             source = page or []
-        if server_left and not server:
+        while server_left and not server:
             stored = next(server_pages, None)
             server_left = stored is not None
-            server = stored or []
+            server = _typed(examined, stored or [])
         if not source and not server:
             return
         ends = [order(*rows[-1][:2]) for rows in (source, server) if rows]
@@ -69,6 +69,13 @@ def _readable(examined: Examined, rows: Sequence[MessageRow]) -> list[MessageRow
     """Rows that have a place; others came after the run, or were changed since."""
     kept = [row for row in rows if place(row) is not None]
     examined.unreadable += len(rows) - len(kept)
+    return kept
+
+
+def _typed(examined: Examined, rows: list[StoredMessage]) -> list[StoredMessage]:
+    """Stored rows as they were written; SQLite lets somebody put a value of another type into any column."""
+    kept = [row for row in rows if type(row[0]) is int and type(row[1]) is str]
+    examined.mistyped += len(rows) - len(kept)
     return kept
 
 

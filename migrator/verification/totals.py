@@ -112,9 +112,7 @@ def check_events(connection: sa.Connection, run: Run, findings: Findings) -> Non
     outcomes: dict[str, int] = dict(
         connection.execute(
             sa.select(item.c.outcome, sa.func.count()).where(item.c.run_id == run.run_id).group_by(item.c.outcome)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     shown = sum(outcomes.pop(outcome, 0) for outcome in SHOWN)
     mine = table.c.run_id == run.run_id

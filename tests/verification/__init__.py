@@ -1,0 +1,1 @@
+"""Verification: a sound run passes, and whatever is tampered with is found."""

@@ -1,0 +1,140 @@
+"""Campaigns that were really executed, made once and copied for each test, and SQL to tamper with the copies."""
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.shape import FaultShares, Shape, UserShares
+from fixtures.world import World
+from migrator.campaign import CampaignSpec, open_campaign
+from migrator.core.progress import NoProgress
+from migrator.database.connect import Boundary
+from migrator.execution import coordinator
+from migrator.execution.coordinator import RunOptions
+from migrator.execution.runs import RunSummary
+from migrator.planning.making import make_plan
+from tests.execution.inline import InlineEngine, NoStop
+from tests.support.campaigns import LATE, at, import_exports, small_campaign
+
+SHAPE = Shape(
+    accounts=30,
+    conversations=40,
+    messages=700,
+    huge=2300,
+    users=UserShares.none(refuse=0.06, silent=0.03, partial_export=0.3, history_export=0.2, no_export=0.05),
+    faults=FaultShares(orphan=0.03, empty=0.03, nul_id=0.003, flipped=0.004),
+)
+"""All kinds of conversation: small and long, with gaps, with history from exports, with keys that come late."""
+PAGE_SIZE = 1000
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def world() -> World:
+    """What the campaigns below are made of."""
+    return World(SHAPE)
+
+
+def executed(folder: Path) -> CampaignSpec:
+    """A campaign with one completed run, below `folder`."""
+    return _copy(_executed(), folder)
+
+
+def extended(folder: Path) -> CampaignSpec:
+    """The same after the late exports came and a second run took them up."""
+    return _copy(_extended(), folder)
+
+
+def run(spec: CampaignSpec, *, boundary: Boundary | None = None) -> RunSummary:
+    """Plan and execute in this process; `boundary` listens at every commit."""
+    with open_campaign(spec) as campaign:
+        plan = make_plan(campaign, save=None, progress=NoProgress())
+        if boundary is not None:
+            campaign.database.boundary = boundary
+        options = RunOptions(engine=InlineEngine(campaign))
+        return coordinator.execute(campaign, plan.plan_id, options, NoProgress(), NoStop())
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def killed_run(folder: Path, label: str) -> CampaignSpec:
+    """A campaign whose run was killed right after its first commit of that label."""
+    spec = small_campaign(folder / "campaign", SHAPE, execution={"page_size": PAGE_SIZE, "workers": 1})
+
+    def pull_the_plug(found: str, moment: str) -> None:
+        if (found, moment) == (label, "after"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(spec, boundary=pull_the_plug)
+    return spec
+
+
+@cache
+def _executed() -> CampaignSpec:
+    spec = small_campaign(_folder(), SHAPE, execution={"page_size": PAGE_SIZE, "workers": 1})
+    run(spec)
+    return spec
+
+
+@cache
+def _extended() -> CampaignSpec:
+    spec = at(_copy(_executed(), _folder()), LATE)
+    import_exports(spec, late=True)
+    run(spec)
+    return spec
+
+
+def _folder() -> Path:
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="migrator-test-"))
+    return Path(_FOLDERS[-1].name)
+
+
+def _copy(spec: CampaignSpec, folder: Path) -> CampaignSpec:
+    target = folder / "campaign"
+    shutil.copytree(spec.directory, target)
+    return replace(spec, directory=target)
+
+
+@contextmanager
+def database(spec: CampaignSpec, name: str = "migrator.db") -> Iterator[sqlite3.Connection]:
+    """The migrator database (or the store, `store.db`) as somebody sees it who is not migrator."""
+    connection = sqlite3.connect(spec.directory / name)
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def tamper(spec: CampaignSpec, *statements: str, name: str = "migrator.db") -> None:
+    """Run statements, each of which must change at least one row."""
+    with database(spec, name) as connection:
+        for statement in statements:
+            changed = connection.execute(statement).rowcount
+            assert changed > 0, f"changes nothing: {statement}"
+
+
+def rows(spec: CampaignSpec, query: str, *parameters: object, name: str = "migrator.db") -> list[tuple[Any, ...]]:
+    """What a query gives."""
+    with database(spec, name) as connection:
+        return connection.execute(query, parameters).fetchall()
+
+
+def dump(spec: CampaignSpec, tables: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of some tables, in an order of their own."""
+    return {table: sorted(rows(spec, f"SELECT * FROM {table}"), key=repr) for table in tables}
+
+
+def all_tables(spec: CampaignSpec) -> list[str]:
+    """Every table of the migrator database."""
+    return [name for (name,) in rows(spec, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
