@@ -40,7 +40,8 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
 
 
 @pytest.fixture
-def today(monkeypatch: pytest.MonkeyPatch) -> str:
+def today(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """It is the day after the cutover."""
+    assert "MIGRATOR_NOW" not in os.environ, f"{folder} comes first: it clears the environment"
     monkeypatch.setenv("MIGRATOR_NOW", TODAY)
     return TODAY
