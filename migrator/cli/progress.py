@@ -81,9 +81,9 @@ class Lines:
 
     def close(self) -> None:
         """The last line of the phase."""
-        if self._name:
+        if self._name and (self._total is not None or self._done > self._earlier):
             self.tell()
-            self._name = ""
+        self._name = ""
 
     def tell(self) -> None:
         """Write where it stands."""
@@ -111,6 +111,11 @@ class Events(Lines):
     def __init__(self, output: Output, interval_seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._output = output
         super().__init__(interval_seconds, clock=clock)
+
+    def phase(self, name: str, *, total: int | None, done: int = 0, unit: str = "messages") -> None:
+        """Told at once, so that a reader knows what is going on."""
+        super().phase(name, total=total, done=done, unit=unit)
+        self._output.event("phase", {"phase": name, "done": done, "total": total, "unit": unit})
 
     def note(self, text: str) -> None:
         """An event of its own."""

@@ -94,9 +94,16 @@ class _Reader:
 
     def settings(self) -> Settings:
         """All that was given, checked; `ConfigError` otherwise."""
+        self.refuse_problems()
+        try:
+            return Settings.model_validate(_nested(self.given))
+        except ValidationError as error:
+            raise _config_error(_complaints(error, self.given)) from None
+
+    def refuse_problems(self) -> None:
+        """Raise `ConfigError` for what was found wrong so far."""
         if self.problems:
             raise _config_error(self.problems)
-        return _validate(self.given)
 
     def _take(self, dotted: str, kind: type | None, value: object, path: Path) -> None:
         """One value of the file, or each of a table of values."""
@@ -130,10 +137,15 @@ def load(path: Path, environ: Mapping[str, str], overrides: Mapping[str, str]) -
 
 
 def check(text: str, path: Path) -> None:
-    """Raise `ConfigError` unless a file with this text would load by itself."""
+    """Raise `ConfigError` unless each value in a file with this text is valid by itself."""
     reader = _Reader()
     reader.document(text, path)
-    reader.settings()
+    reader.refuse_problems()
+    try:
+        Settings.model_validate(_nested(reader.given))
+    except ValidationError as error:
+        reader.problems += _complaints(error, reader.given, single=True)
+        reader.refuse_problems()
 
 
 def _read(path: Path) -> str:
@@ -154,7 +166,7 @@ def _read(path: Path) -> str:
     return text
 
 
-def _validate(given: Mapping[str, _Given]) -> Settings:
+def _nested(given: Mapping[str, _Given]) -> dict[str, dict[str, Any]]:
     document: dict[str, dict[str, Any]] = {section: {} for section in Settings.model_fields}
     for dotted, value in given.items():
         section, _, key = dotted.partition(".")
@@ -163,10 +175,12 @@ def _validate(given: Mapping[str, _Given]) -> Settings:
             document[section].setdefault(table, {})[entry] = value.value
         else:
             document[section][key] = value.value
-    try:
-        return Settings.model_validate(document)
-    except ValidationError as error:
-        raise _config_error([_explain(dict(item), given) for item in error.errors(include_input=False)]) from None
+    return document
+
+
+def _complaints(error: ValidationError, given: Mapping[str, _Given], *, single: bool = False) -> list[str]:
+    """What is wrong, one by one; `single`: with single values alone."""
+    return [_explain(dict(e), given) for e in error.errors(include_input=False) if e["loc"] or not single]
 
 
 def _explain(item: dict[str, Any], given: Mapping[str, _Given]) -> str:

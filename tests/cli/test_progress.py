@@ -73,8 +73,8 @@ def test_events_go_to_standard_output() -> None:
     watch.now += 10
     events.advance(5)
     told = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [event["type"] for event in told] == ["version", "note", "progress"]
-    assert told[2]["done"] == 5
+    assert [event["type"] for event in told] == ["version", "phase", "note", "progress"]
+    assert told[3]["done"] == 5
 
 
 def test_quiet_still_tells_what_a_person_should_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,9 +68,10 @@ def execute(
             dry_run=dry_run, workers=workers, engine=engine, max_failures=max_failures,
             max_duration_seconds=max_duration, confirm=confirm,
         )  # fmt: skip
-        with session.progress() as progress, stop_on_signals() as stop:
-            summary = coordinator.execute(campaign, plan, options, progress, stop)
-        return _show(session, campaign, summary)
+        with stop_on_signals() as stop:
+            with session.progress() as progress:
+                summary = coordinator.execute(campaign, plan, options, progress, stop)
+            return _show(session, campaign, summary)
 
 
 @click.command(cls=Command, statuses=_STATUSES)
@@ -87,8 +88,8 @@ def resume(
 ) -> ExitStatus:
     """Go on with a run that stopped or was killed; the latest unless RUN names another."""
     options = RunOptions(workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration)
-    with session.campaign() as campaign:
-        with session.progress() as progress, stop_on_signals() as stop:
+    with session.campaign() as campaign, stop_on_signals() as stop:
+        with session.progress() as progress:
             summary = coordinator.resume(campaign, run, options, progress, stop)
         return _show(session, campaign, summary)
 

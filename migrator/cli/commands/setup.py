@@ -41,15 +41,21 @@ def init(
     if directory is not None:
         session.options.config = directory / "migrator.toml"
     path = session.options.config
-    wanted = {
+    options = {
         "campaign.name": name,
         "campaign.environment": environment,
         "campaign.cutover_at": None if cutover_at is None else format_time(cutover_at),
         "source.url": source_url,
     }
-    given = {dotted: text for dotted, text in wanted.items() if text is not None}
+    given = {dotted: text for dotted, text in options.items() if text is not None}
     made = config.write_example(path, given)
-    if session.load().settings != session.load(given).settings:
+    try:
+        kept, wanted = session.load().settings, session.load(given).settings
+    except ConfigError as error:
+        if made:
+            error.changed = f"{path} was written: edit it, then run `migrator init` again"
+        raise
+    if kept != wanted:
         raise ConfigError(
             f"{path} is there already and says otherwise than {', '.join(sorted(given))} given here",
             hint="edit the file: init keeps what is there",

@@ -1,13 +1,12 @@
-"""A whole campaign on a synthetic store, step by step, through the same services as the commands.
+"""The stations of a demo.
 
 The world is made up by `fixtures`; its cutover was yesterday, so that everything left behind can be tried out today.
-Each step moves the campaign's clock, as `--now` does. What comes out is compared with what follows from the synthetic
-world alone.
+Each station moves the campaign's clock, as `--now` does. What comes out is compared with what follows from the
+synthetic world alone.
 """
 
 import json
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,29 +20,21 @@ from fixtures.world import Shape, World
 from migrator import authorizations, config, recipient_key, reporting, setup, verification
 from migrator.campaign import CampaignSpec, open_campaign
 from migrator.core.clock import FixedClock
-from migrator.core.errors import UsageError
-from migrator.core.imports import ImportResult
 from migrator.core.lifecycle import StopReason
 from migrator.core.progress import Progress
 from migrator.core.settings import Settings
+from migrator.demo.folder import make_room
+from migrator.demo.tampering import tamper
+from migrator.demo.telling import Tell, Teller
 from migrator.execution import coordinator
 from migrator.execution.coordinator import RunOptions
 from migrator.execution.runs import RunSummary
 from migrator.exports import importing
 from migrator.notices import sending, templates
 from migrator.planning import making
-from migrator.private_files import replace_private
 
-MARKER: Final = "demo.json"
-"""Written first: says that a folder is a demo, and may be made again."""
-_MADE: Final = (
-    "migrator.toml", "store.db", "migrator.db", "migrator.db-wal", "migrator.db-shm", "keys", "audit", "audit.key",
-    "outbox", "hand-in", "plans", "report", MARKER,
-)  # fmt: skip
 CAMPAIGN: Final = "demo"
 DAY: Final = timedelta(days=1)
-
-Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,36 +68,20 @@ def run(
     """
     cutover = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - DAY
     shape = shape or Shape(accounts=120, conversations=400, messages=20_000, base=cutover - 75 * DAY, seed=8)
-    _make_room(directory, shape)
-    return _Demo(directory, World(shape), cutover, tell, progress).run(program)
-
-
-def _make_room(directory: Path, shape: Shape) -> None:
-    try:
-        present = sorted(directory.iterdir()) if directory.exists() else []
-        if present and not (directory / MARKER).is_file():
-            raise UsageError(
-                f"{directory} is not empty, and not an older demo", hint="name another folder: migrator demo DIR"
-            )
-        for path in present:
-            if path.name in _MADE:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        replace_private(directory / MARKER, json.dumps(shape.to_json(), indent=1).encode())
-    except OSError as error:
-        raise UsageError(f"{directory} can't be used: {error.strerror}", hint="name another folder") from None
+    make_room(directory, shape)
+    return _Demo(directory, World(shape), cutover, Teller(tell), progress).run(program)
 
 
 class _Demo:
     """The campaign at its stations."""
 
-    def __init__(self, directory: Path, world: World, cutover: datetime, tell: Tell, progress: Progress) -> None:
+    def __init__(self, directory: Path, world: World, cutover: datetime, tell: Teller, progress: Progress) -> None:
         self.directory = directory
         self.world = world
         self.cutover = cutover
         self.tell = tell
         self.progress = progress
         self.settings: Settings
-        self.station = 0
 
     def run(self, program: str) -> DemoResult:
         """All of it."""
@@ -129,18 +104,18 @@ class _Demo:
 
     def make_store(self) -> None:
         """The E2EE store that a platform would have."""
-        self.begin(
+        self.tell.station(
             "A message store",
             "A synthetic Labyrinth store: mailboxes of ciphertext whose keys only the users' devices hold. Some of",
             "its users are minors, silent, locked; some of its rows are damaged, as in any store.",
         )
         write_store(self.world, f"sqlite:///{self.directory / 'store.db'}", self.progress)
-        self.tell(f"  {len(self.world.people):,} accounts, {len(self.world.copies):,} conversations, "
+        self.tell.fact(f"{len(self.world.people):,} accounts, {len(self.world.copies):,} conversations, "
                   f"{self.world.messages_in_all:,} messages in store.db")  # fmt: skip
 
     def initialise(self) -> None:
         """`migrator init`."""
-        self.begin(
+        self.tell.station(
             "migrator init",
             "Configuration, a local key service, the audit log with its key, and the migrator database.",
             f"The cutover is {self.cutover:%Y-%m-%d}; before it nothing is opened.",
@@ -154,21 +129,21 @@ class _Demo:
         config.write_example(path, given)
         self.settings = config.load(path, {}, {}).settings
         for step in setup.initialise(self.at(-74 * DAY)):
-            self.tell(f"  {step.what}: {Path(step.path_or_name).name}")
+            self.tell.fact(f"{step.what}: {Path(step.path_or_name).name}")
 
     def send_notices(self) -> None:
         """`migrator notify send`, 70 days before the cutover."""
-        self.begin(
+        self.tell.station(
             "migrator notify send, 70 days before",
             "Every user is told what will happen and by when, once, in their language; it is kept as evidence.",
         )
         with open_campaign(self.at(-70 * DAY)) as campaign:
             sent = sending.send(campaign, progress=self.progress)
-        self.tell(f"  {sent.sent:,} sent to outbox/, {sent.unreachable:,} users can't be reached and stay sealed")
+        self.tell.fact(f"{sent.sent:,} sent to outbox/, {sent.unreachable:,} without an address: theirs stays sealed")
 
     def hand_in(self) -> None:
         """What client apps do, 30 days before the cutover."""
-        self.begin(
+        self.tell.station(
             "The users answer, and their devices export",
             "Devices sign what their users decided, and seal keys or history to the campaign's recipient key.",
             "A few hand in something forged, cut off, or no record at all.",
@@ -187,74 +162,69 @@ class _Demo:
             self.world, folder, campaign=CAMPAIGN, recipient_key_id=key.recipient_key_id, kem=key.kem,
             public_key=key.public_key, notice=published, now=spec.clock.now(), progress=self.progress,
         )  # fmt: skip
-        _tamper(folder)
-        self.tell(f"  {handed.authorizations:,} records and {handed.exports:,} exports in hand-in/, "
+        tamper(folder)
+        self.tell.fact(f"{handed.authorizations:,} records and {handed.exports:,} exports in hand-in/, "
                   f"{handed.late_exports:,} exports will come late")  # fmt: skip
 
     def import_all(self) -> None:
         """`migrator authorizations import` and `migrator exports import`."""
-        self.begin(
+        self.tell.station(
             "migrator authorizations import, migrator exports import",
             "Each signature, notice, device and time is checked. Exports stay sealed: what they cover is in their",
             "signed manifests. What is refused gets its reason, and costs nobody else anything.",
         )
         folder = self.directory / "hand-in"
         with open_campaign(self.at(-30 * DAY)) as campaign:
-            self.tell_import("records", authorizations.import_paths(campaign, [folder / "authorizations"]))
-            self.tell_import("exports", importing.import_paths(campaign, [folder / "exports"]))
+            self.tell.imported("records", authorizations.import_paths(campaign, [folder / "authorizations"]))
+            self.tell.imported("exports", importing.import_paths(campaign, [folder / "exports"]))
 
     def plan(self) -> str:
         """`migrator plan`, the day before the cutover."""
-        self.begin(
+        self.tell.station(
             "migrator plan, the day before",
             "For each conversation: may it be opened, and if not, why not? Everybody in it must have agreed.",
         )
         with open_campaign(self.at(-DAY)) as campaign:
             plan = making.make_plan(campaign, save=None, progress=self.progress)
-        self.tell_table([("rewrap", plan.counts.rewrap.conversations, plan.counts.rewrap.messages)])
-        self.tell_table(
-            [(f"leave: {reason}", c.conversations, c.messages) for reason, c in sorted(plan.counts.skip.items())]
-        )
+        self.tell.planned(plan.counts)
         return plan.plan_id
 
     def rehearse(self, plan_id: str) -> None:
         """`migrator execute --dry-run`."""
-        self.begin(
+        self.tell.station(
             f"migrator execute {plan_id} --dry-run",
             "The same way with each conversation, opening and sealing included, and nothing written.",
         )
         with open_campaign(self.at(-DAY), read_only=True) as campaign:
             summary = coordinator.execute(campaign, plan_id, RunOptions(dry_run=True), self.progress, _NeverStops())
-        self.tell_outcomes(summary)
+        self.tell.outcomes(summary)
 
     def execute(self, plan_id: str) -> RunSummary:
         """`migrator execute`, the day after the cutover."""
-        self.begin(
+        self.tell.station(
             f"migrator execute {plan_id}, the day after the cutover",
             "Opened under the users' keys, sealed under the key service's, committed conversation by conversation.",
             "It could be killed at any moment: `migrator resume` would go on.",
         )
         with open_campaign(self.at(DAY)) as campaign:
             summary = coordinator.execute(campaign, plan_id, RunOptions(), self.progress, _NeverStops())
-        self.tell_outcomes(summary)
+        self.tell.outcomes(summary)
         return summary
 
     def verify(self, run: RunSummary) -> bool:
         """`migrator verify`."""
-        self.begin(
+        self.tell.station(
             "migrator verify",
             "Everything is opened again, from both sides, and compared; every count has to agree with every other.",
         )
         with open_campaign(self.at(DAY)) as campaign:
             found = verification.verify(campaign, run.run_id, sample=None, progress=self.progress)
-        for what, count in found.checked.items():
-            self.tell(f"  {what.replace('_', ' ')}: {count:,}")
-        self.tell("  no mismatch" if found.ok else f"  {found.mismatch_count:,} MISMATCHES")
+        self.tell.verified(found)
         return found.ok
 
     def report(self, run: RunSummary) -> bool:
         """`migrator report --save report`, and the comparison with the world's own truth."""
-        self.begin("migrator report --save report", "Each conversation with its outcome, and digests of it all.")
+        self.tell.station("migrator report --save report", "Each conversation with its outcome, and digests of it all.")
         with open_campaign(self.at(DAY)) as campaign:
             reporting.save(campaign, run.run_id, self.directory / "report", None)
         wanted = {name: (e.outcome, e.messages, e.gaps) for name, e in expect(self.world, "every_participant").items()}
@@ -265,10 +235,10 @@ class _Demo:
         differing = sum(1 for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         outcomes = sum(count.conversations for count in run.counts.values())
         messages = sum(count.messages + count.gaps for count in run.counts.values())
-        self.tell(f"  {len(self.world.copies):,} conversations in the store, {outcomes:,} outcomes, "
+        self.tell.fact(f"{len(self.world.copies):,} conversations in the store, {outcomes:,} outcomes, "
                   f"{len(found):,} lines in the report")  # fmt: skip
-        self.tell(f"  {messages:,} messages accounted for")
-        self.tell(
+        self.tell.fact(f"{messages:,} messages accounted for")
+        self.tell.line(
             f"  {len(wanted) - differing:,} outcomes are what the synthetic world has coming, {differing:,} are not"
         )
         return differing == 0
@@ -276,9 +246,9 @@ class _Demo:
     def what_next(self, program: str) -> None:
         """Commands that work in the folder."""
         first = next(iter(self.readable()), None)
-        self.tell("")
-        self.tell("Now try, in that folder:")
-        self.tell(f"  cd {self.directory}")
+        self.tell.line("")
+        self.tell.line("Now try, in that folder:")
+        self.tell.fact(f"cd {self.directory}")
         tries = [
             "status",
             *([f"read '{first}' --reason 'trying it out'"] if first else []),
@@ -288,59 +258,16 @@ class _Demo:
             "rollback                         # and everything is sealed as before",
         ]
         for command in tries:
-            self.tell(f"  {program} {command}")
+            self.tell.fact(f"{program} {command}")
 
-    def readable(self) -> Iterable[str]:
+    def readable(self) -> Iterator[str]:
         """Conversations that were migrated, and whose ids look well on a command line."""
         for line in (self.directory / "report" / "conversations.jsonl").read_text().splitlines():
             entry = json.loads(line)
             if entry["outcome"] == "rewrapped" and entry["conversation_id"].isprintable():
                 yield entry["conversation_id"]
 
-    # --- telling ---
-
-    def begin(self, title: str, *explanation: str) -> None:
-        """The heading of the next station."""
-        self.station += 1
-        self.tell("")
-        self.tell(f"{self.station}. {title}")
-        for line in explanation:
-            self.tell(f"   {line}")
-
-    def tell_import(self, what: str, result: ImportResult) -> None:
-        """What an import made of it."""
-        self.tell(f"  {result.recorded:,} {what} recorded, {len(result.refused):,} refused")
-        for refused in result.refused:
-            self.tell(f"    {Path(refused.file).name}: {refused.reason.value}")
-
-    def tell_outcomes(self, summary: RunSummary) -> None:
-        """A run's outcomes."""
-        self.tell_table([(o, c.conversations, c.messages + c.gaps) for o, c in sorted(summary.counts.items())])
-        if summary.dry_run:
-            self.tell("  nothing was written")
-        else:
-            self.tell(f"  {summary.messages_per_second:,.0f} messages/s")
-
-    def tell_table(self, rows: Iterable[tuple[str, int, int]]) -> None:
-        """Conversations and messages by what becomes of them."""
-        for name, conversations, messages in rows:
-            self.tell(f"  {name:<32} {conversations:>6,} conversations {messages:>9,} messages")
-
     def at(self, offset: timedelta) -> CampaignSpec:
         """The campaign at a time relative to the cutover."""
         clock = FixedClock(self.cutover + offset)
         return CampaignSpec(settings=self.settings, directory=self.directory, clock=clock, actor="demo")
-
-
-def _tamper(folder: Path) -> None:
-    """What hostile and broken clients hand in: a forged record, a record that is no record, an archive cut off."""
-    records = sorted((folder / "authorizations").glob("*.jws"))
-    if records:
-        head, payload, signature = records[0].read_text().strip().split(".")
-        forged = f"{head}.{payload}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
-        (folder / "authorizations" / "forged.jws").write_text(forged)
-    (folder / "authorizations" / "nonsense.jws").write_text('{"decision":"grant","account_id":"everybody"}')
-    archives = sorted((folder / "exports").glob("*.export.tar"))
-    if archives:
-        data = archives[-1].read_bytes()
-        (folder / "exports" / "cut-off.export.tar").write_bytes(data[: len(data) // 2])
