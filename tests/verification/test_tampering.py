@@ -268,7 +268,8 @@ CASES: dict[str, tuple[list[str], set[str]]] = {
         [
             (
                 "INSERT INTO migrator_outbox (event_id, type, subject, run_id, actor, time, data) "
-                "SELECT 'phantom', type, subject, run_id, actor, time, data FROM migrator_outbox WHERE type = 'conversation.rewrapped' LIMIT 1"
+                "SELECT 'phantom', type, subject, run_id, actor, time, data FROM migrator_outbox "
+                "WHERE type = 'conversation.rewrapped' LIMIT 1"
             )
         ],
         {"audit_events"},

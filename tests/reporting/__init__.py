@@ -1,0 +1,1 @@
+"""Reports: numbers that reconcile, files that keep to themselves."""

@@ -1,0 +1,1 @@
+"""Rollback: everything comes back, whenever it is killed."""
