@@ -32,9 +32,10 @@ from migrator.core.signatures import SignedToken, check_signer, read_token
 from migrator.database.bulk import chunks
 from migrator.exports import recording
 from migrator.exports.archive import ArchiveReader
-from migrator.exports.finding import archives, unreadable
 from migrator.exports.recording import Attempt
+from migrator.handed_in import files, unreadable
 
+SUFFIX: Final = ".export.tar"
 _KEPT: Final = "exports before it are imported; importing the same files again goes on from there"
 _NOBODY: Final = NoProgress()
 
@@ -53,7 +54,7 @@ def import_paths(campaign: Campaign, paths: Sequence[Path], *, progress: Progres
 
     Raises `UsageError` for paths that make no sense, and what store and database raise; archives before that are kept.
     """
-    found = archives(paths)
+    found = files(paths, (SUFFIX,), what="exports", hint=f"give *{SUFFIX} files or folders of these")
     tally = _Tally()
     progress.phase("exports", total=None, unit="archives")
     try:
