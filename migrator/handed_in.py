@@ -1,7 +1,7 @@
 """Finds what clients handed in, in files and folders that an operator names.
 
-1. A path that is given is a file of a known suffix or a folder; anything else is a `UsageError` before the first file is
-   taken.
+1. A path that is given is a file of a known suffix or a folder; anything else is a `UsageError` before the first file
+   is taken.
 2. Folders are walked in bytewise order of names, with what lies below them, however deep, so that every import goes
    alike. Other files are ignored, and so are symbolic links: a link in a folder that clients write to may point
    anywhere.

@@ -1,6 +1,6 @@
 """Finds the texts of records in `.jws` files (one record), `.jsonl` files (one a line) and folders of these.
 
-Never holds more than one record of a file. A text over the limit is told as such and skipped unread, however long it is.
+Never holds more than one record of a file. A text over the limit is told as such and skipped unread, however long.
 """
 
 import os
