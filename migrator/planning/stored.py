@@ -31,6 +31,8 @@ class StoredPlan:
     document: dict[str, Any]
     watermarks: Watermarks
     consumed_by: str | None
+    rolled_past: bool
+    """Whether a rollback has taken away what the plan counted on."""
     conversations: int
     messages: int
 
@@ -73,6 +75,8 @@ def require_executable(campaign: Campaign, plan: StoredPlan) -> None:
             f"plan {plan.plan_id} was executed by run {plan.consumed_by}",
             hint=f"`migrator resume {plan.consumed_by}` goes on with it; for what is new make a new plan",
         )
+    if plan.rolled_past:
+        raise PlanError(f"a run was rolled back since plan {plan.plan_id} was made", hint="make a new plan")
     require_current(campaign, plan)
     with campaign.database.read() as connection:
         newer = connection.scalar(
@@ -113,7 +117,7 @@ def require_current(campaign: Campaign, plan: StoredPlan) -> None:
 def _by_id(campaign: Campaign, plan_id: str) -> StoredPlan:
     with campaign.database.read() as connection:
         row = connection.execute(
-            sa.select(tables.plan).where(tables.plan.c.plan_id == plan_id, tables.plan.c.state == "ready")
+            sa.select(tables.plan).where(tables.plan.c.plan_id == plan_id, tables.plan.c.state != "making")
         ).one_or_none()
     if row is None:
         raise PlanError(f"there is no plan {plan_id!r} in this campaign's database", hint="`migrator plan` makes one")
@@ -125,6 +129,7 @@ def _by_id(campaign: Campaign, plan_id: str) -> StoredPlan:
         document=document,
         watermarks=Watermarks(row.last_authorization_no, row.last_export_no),
         consumed_by=row.consumed_by,
+        rolled_past=row.state == "superseded",
         conversations=row.conversations,
         messages=row.messages,
     )
