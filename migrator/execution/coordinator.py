@@ -68,15 +68,15 @@ class RunOptions:
 def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progress, stop: StopSignal) -> RunSummary:
     """Run a plan, given by file or id."""
     found = stored.load(campaign, plan)
+    session = _Session(campaign, options, progress, stop)
     if options.dry_run:
         stored.require_current(campaign, found)
-        return _Session(campaign, options, progress, stop).rehearse(found.plan_id, found.watermarks)
+        return session.rehearse(found.plan_id, found.watermarks)
     stored.require_executable(campaign, found)
     require_open(campaign, options.confirm)
     campaign.audit.check()
     with leases.hold(campaign, purpose="execute") as lease:
-        run = runs.begin(campaign, found)
-        return _Session(campaign, options, progress, stop).drive(run, found.watermarks, lease)
+        return session.drive(runs.begin(campaign, found), found.watermarks, lease)
 
 
 def resume(
@@ -87,13 +87,13 @@ def resume(
         run = runs.find(connection, run_id)
         if run.state is RunState.COMPLETED:
             return summary_of(connection, run)
+    session = _Session(campaign, options, progress, stop)
     plan = stored.load(campaign, run.plan_id)
     stored.require_current(campaign, plan)
     require_cutover(campaign)
     campaign.audit.check()
     with leases.hold(campaign, purpose="resume") as lease:
-        run = runs.take_up(campaign, run.run_id)
-        return _Session(campaign, options, progress, stop).drive(run, plan.watermarks, lease)
+        return session.drive(runs.take_up(campaign, run.run_id), plan.watermarks, lease)
 
 
 def _engine(options: RunOptions, settings: ExecutionSettings) -> Engine:

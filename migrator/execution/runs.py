@@ -11,7 +11,7 @@ from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time, parse_time
-from migrator.core.errors import ExitStatus, PlanError, UsageError
+from migrator.core.errors import ExitStatus, LeaseHeldError, PlanError, UsageError
 from migrator.core.lifecycle import RunState, StopReason, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
@@ -135,10 +135,13 @@ def take_up(campaign: Campaign, run_id: str) -> Run:
 
 
 def request_stop(campaign: Campaign, run: Run, reason: StopReason) -> None:
-    """Tell the workers: they leave at their next commit."""
+    """Tell the workers of this generation: they leave at their next commit."""
+    table = tables.run
     with campaign.database.write("run-stop-request") as connection:
         connection.execute(
-            tables.run.update().where(tables.run.c.run_id == run.run_id).values(stop_reason=reason.value)
+            table.update()
+            .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
+            .values(stop_reason=reason.value)
         )
 
 
@@ -181,7 +184,7 @@ def _end(
 ) -> None:
     table = tables.run
     require_transition(run.run_id, find(connection, run.run_id).state, state)
-    connection.execute(
+    ended = connection.execute(
         table.update()
         .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
         .values(
@@ -191,6 +194,10 @@ def _end(
             worked_ms=round((run.worked_seconds + worked_seconds) * 1000),
         )
     )
+    if ended.rowcount != 1:
+        raise LeaseHeldError(
+            f"another process has taken up run {run.run_id}", hint="`migrator status` shows where it stands"
+        )
 
 
 def _forget_staged(connection: sa.Connection) -> None:
