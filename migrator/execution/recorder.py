@@ -83,6 +83,11 @@ class Recorder:
         self.authorization_version = version
         return changed
 
+    def require_date(self, connection: sa.Connection) -> None:
+        """Raise `GateError` in production while the database's clock is before the cutover: also before unsealing."""
+        if self.campaign.in_production:
+            require_database_past_cutover(connection, self.campaign)
+
     def end(self, connection: sa.Connection, endings: Sequence[Ending]) -> None:
         """Record conversations that end without being shown, and take away what was written of them."""
         if not endings:
@@ -119,6 +124,11 @@ class Recorder:
             for key_id in key_ids
         ]
         outbox.record(connection, events, actor=self.campaign.actor, now=self.campaign.clock.now())
+
+    def discard_leftovers(self, conversation_no: int, ref: str) -> None:
+        """The same in a transaction of its own: an earlier run was left for good in the middle of the conversation."""
+        with self.transaction("leftovers") as connection:
+            self.discard_partial(connection, conversation_no, ref)
 
     def insert_items(self, connection: sa.Connection, items: Sequence[tuple[int, str, int, int]]) -> None:
         """Give conversations their outcome: (conversation number, outcome, messages, gaps)."""
@@ -157,8 +167,7 @@ class Recorder:
             raise StopRequestedError
         if self._version(connection) != self.authorization_version:
             raise AuthorizationsChangedError
-        if self.campaign.in_production:
-            require_database_past_cutover(connection, self.campaign)
+        self.require_date(connection)
 
     def _version(self, connection: sa.Connection) -> int:
         version = connection.scalar(

@@ -19,7 +19,7 @@ from migrator.core.outcomes import Outcome
 from migrator.core.plan import EXTEND, REWRAP
 from migrator.database import tables
 from migrator.execution.assignment import Assignment, ShardResult
-from migrator.execution.deciding import PlannedItem, decide_items
+from migrator.execution.deciding import PlannedItem, begun, decide_items, refs_of
 from migrator.execution.long import rewrap_long
 from migrator.execution.merging import merge
 from migrator.execution.recorder import (
@@ -186,6 +186,8 @@ class _Worker:
         """Planned skips: their outcome is the plan's decision."""
         refs = self._refs(skips)
         shown = self._shown_counts(skips)
+        with self.campaign.database.read() as connection:
+            partial = begun(connection, [item.conversation_no for item in skips])
         endings = []
         for item in skips:
             messages, gaps = shown.get(item.conversation_no, (item.messages, 0))
@@ -196,17 +198,15 @@ class _Worker:
                     messages=messages,
                     gaps=gaps,
                     ref=refs.get(item.conversation_id, ""),
+                    partial=not item.visible and item.conversation_no in partial,
                 )
             )
         self._record(endings)
 
     def _refs(self, items: Sequence[PlannedItem]) -> dict[str, str]:
         with self.campaign.database.read() as connection:
-            conversations = self.campaign.store.conversations([item.conversation_id for item in items])
-            subjects = {
-                identifier: conversation.owner_id or identifier for identifier, conversation in conversations.items()
-            }
-            return self.campaign.references.of(connection, subjects)
+            found = self.campaign.store.conversations([item.conversation_id for item in items])
+            return refs_of(self.campaign, connection, items, found)
 
     def _shown_counts(self, items: Sequence[PlannedItem]) -> dict[int, tuple[int, int]]:
         """Counts of conversations that stay as they are, already migrated."""
@@ -231,8 +231,7 @@ class _Worker:
                     with self.recorder.transaction("skips", failures=failures) as connection:
                         self.recorder.end(connection, endings)
                 except AuthorizationsChangedError:
-                    # A skip stays one, whoever says what meanwhile: later grants wait for the next plan.
-                    self._observe()
+                    self._observe()  # a skip stays one: later grants wait for the next plan
                 else:
                     break
         self.recorder.counted([(ending.outcome, ending.messages, ending.gaps) for ending in endings])
@@ -297,4 +296,5 @@ class _Worker:
     def _material(self, unit: Sequence[Work]) -> Material:
         """The keys that exports bring for a unit: unsealed here and now, and gone with the unit."""
         with self.campaign.database.read() as connection:
+            self.recorder.require_date(connection)
             return self.exports.keys(connection, {work.conversation_id: work.exporters for work in unit})
