@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from migrator.campaign import Campaign
 from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome
-from migrator.core.plan import EXTEND
 from migrator.core.policy import decide
 from migrator.database import tables
 from migrator.database.bulk import chunks
@@ -36,14 +35,15 @@ def decide_items(
     found = campaign.store.conversations([item.conversation_id for item in items])
     present = [found[item.conversation_id] for item in items if item.conversation_id in found]
     gathered = dict(zip([c.conversation_id for c in present], facts.gather(connection, present), strict=True))
-    owners = _subjects(connection, items, found)
-    refs = campaign.references.of(connection, owners)
-    partial = _partial(connection, [item.conversation_no for item in items])
+    refs = refs_of(campaign, connection, items, found)
+    partial = begun(connection, [item.conversation_no for item in items])
     works: list[Work] = []
     endings: list[Ending] = []
     for item in items:
         conversation = found.get(item.conversation_id)
         outcome = _outcome(campaign, conversation, gathered.get(item.conversation_id))
+        if outcome is None and item.conversation_id not in refs:
+            outcome = Outcome.FAILED_SOURCE.value  # its owner is not the one of the plan
         if outcome is None and conversation is not None:
             works.append(_work(item, conversation, gathered[item.conversation_id], refs, partial))
         else:
@@ -87,15 +87,18 @@ def _work(
         region=gathered.region,
         exporters=exporters,
         newest_export_no=gathered.newest_export_no,
-        visible=item.visible or item.decision == EXTEND,
+        visible=item.visible,
         partial=item.conversation_no in partial,
     )
 
 
-def _subjects(
-    connection: sa.Connection, items: Sequence[PlannedItem], found: Mapping[str, Conversation]
+def refs_of(
+    campaign: Campaign, connection: sa.Connection, items: Sequence[PlannedItem], found: Mapping[str, Conversation]
 ) -> dict[str, str]:
-    """Under whose reference key each conversation is named: its owner's, or its own where none is known."""
+    """References for the audit log, each under the owner's key, or the conversation's own where no owner is known.
+
+    Missing are those whose owner is not the one that the plan saw: the planner gave that one no salt.
+    """
     subjects = {}
     for item in items:
         conversation = found.get(item.conversation_id)
@@ -104,11 +107,12 @@ def _subjects(
     table = tables.reference_salt
     for chunk in chunks(sorted(set(subjects.values()))):
         salted.update(connection.scalars(sa.select(table.c.subject_id).where(table.c.subject_id.in_(chunk))))
-    # A conversation that vanished since the plan has no owner to name it under, and no salt of its own.
-    return {identifier: subject for identifier, subject in subjects.items() if subject in salted}
+    named = {identifier: subject for identifier, subject in subjects.items() if subject in salted}
+    return campaign.references.of(connection, named)
 
 
-def _partial(connection: sa.Connection, numbers: Sequence[int]) -> set[int]:
+def begun(connection: sa.Connection, numbers: Sequence[int]) -> set[int]:
+    """Which of these conversations an earlier transaction, of whatever run, left in the middle."""
     table = tables.progress
     found: set[int] = set()
     for chunk in chunks(numbers):

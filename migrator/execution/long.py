@@ -86,9 +86,7 @@ def _begin(recorder: Recorder, work: Work) -> _Position | KeyRefusal:
     if recorder.dry:
         return _Position(DataKey.generate(), "", GapCount(), ItemsRoot())
     if row is not None:
-        # An earlier run was left for good in the middle of this conversation: nobody has seen what it wrote.
-        with recorder.transaction("leftovers") as connection:
-            recorder.discard_partial(connection, work.conversation_no, work.ref)
+        recorder.discard_leftovers(work.conversation_no, work.ref)
     made = make_keys(campaign, [work])[0]
     if isinstance(made, KeyRefusal):
         return made

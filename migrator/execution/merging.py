@@ -51,6 +51,8 @@ def merge(recorder: Recorder, exports: ExportReader, material: Material, work: W
     if work.conversation_id in material.too_broad:
         _end(recorder, material.refusals, work, ending(work, Outcome.HELD_SCOPE_TOO_BROAD))
         return
+    if work.partial and not work.visible and not recorder.dry:
+        recorder.discard_leftovers(work.conversation_no, work.ref)
     key = _key(recorder, work)
     if isinstance(key, KeyRefusal):
         _end(recorder, material.refusals, work, ending(work, Outcome.FAILED_KEY_SERVICE))
