@@ -158,7 +158,10 @@ class _DatabaseStage(_Visible):
 
     def brings_anything(self) -> bool:
         with self._database.read() as connection:
-            return connection.scalar(sa.select(sa.literal(1)).where(*self._mine(tables.addition)).limit(1)) is not None
+            reason, prior = tables.addition.c.gap_reason, tables.addition.c.prior_gap
+            news = sa.or_(reason.is_(None), prior.is_(None), reason != prior)
+            query = sa.select(sa.literal(1)).where(*self._mine(tables.addition), news).limit(1)
+            return connection.scalar(query) is not None
 
     def move(self, connection: sa.Connection) -> None:
         addition, message, gap = tables.addition, tables.message, tables.gap
@@ -214,7 +217,7 @@ class _MemoryStage(_Visible):
 
     def __init__(self, recorder: Recorder, work: Work) -> None:
         super().__init__(recorder, work)
-        self._rows: dict[At, tuple[str | None, str | None]] = {}
+        self._rows: dict[At, tuple[str | None, str | None, str | None]] = {}
 
     def clear(self) -> None:
         self._rows.clear()
@@ -223,7 +226,7 @@ class _MemoryStage(_Visible):
         return {at: self._rows[at][0] for at in ats if at in self._rows}
 
     def put(self, staged: Sequence[Staged]) -> None:
-        self._rows.update((s.at, (s.sender_id, s.gap_reason)) for s in staged)
+        self._rows.update((s.at, (s.sender_id, s.gap_reason, s.prior_gap)) for s in staged)
 
     def totals(self) -> GapCount:
         count = GapCount()
@@ -236,12 +239,12 @@ class _MemoryStage(_Visible):
             ):
                 if (sent_at, message_id) not in self._rows:
                     _add(count, reason, 1)
-        for _, reason in self._rows.values():
+        for _, reason, _ in self._rows.values():
             _add(count, reason, 1)
         return count
 
     def brings_anything(self) -> bool:
-        return bool(self._rows)
+        return any(reason is None or reason != prior for _, reason, prior in self._rows.values())
 
     def move(self, connection: sa.Connection) -> None:
         raise NotImplementedError("a dry run shows nothing")
