@@ -58,6 +58,10 @@ class KeyServices:
         address = self._regions.get(region)
         return None if address is None else self._at(address)
 
+    def has_for_region(self, region: str | None) -> bool:
+        """Whether `for_region` knows a service, be it usable at this moment or not."""
+        return not self._regions or region is None or region in self._regions
+
     def named(self, name: str) -> KeyService:
         """The service that recorded `name` beside what it wrapped."""
         for address in (self._default, *self._regions.values()):

@@ -68,7 +68,7 @@ def _outcome(campaign: Campaign, conversation: Conversation | None, gathered: Ga
     decision = decide(gathered.facts, policy_of(campaign), campaign.clock.now())
     if decision.reason is not None:
         return decision.reason.outcome
-    if campaign.key_services.for_region(gathered.region) is None:
+    if not campaign.key_services.has_for_region(gathered.region):
         return Outcome.HELD_NO_KEY_SERVICE.value
     return None
 

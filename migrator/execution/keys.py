@@ -11,9 +11,10 @@ from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.envelope import DataKey, key_context
 from migrator.core.errors import IntegrityError, KeyServiceError
+from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.execution.work import Work
-from migrator.keyservices.interface import KeyRefusal, KeyService
+from migrator.keyservices.interface import KeyRefusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +49,17 @@ def make_keys(campaign: Campaign, works: Sequence[Work]) -> list[WrappedKey | Ke
     for work in works:
         by_region.setdefault(work.region, []).append(work)
     for region, group in by_region.items():
-        service = campaign.key_services.for_region(region)
-        if service is None:
-            results.update((work.conversation_no, KeyRefusal("the region has no key service")) for work in group)
-        else:
-            results.update(_wrap(campaign, service, group))
+        results.update(_wrap(campaign, region, group))
     return [results[work.conversation_no] for work in works]
 
 
-def _wrap(campaign: Campaign, service: KeyService, works: Sequence[Work]) -> dict[int, WrappedKey | KeyRefusal]:
+def _wrap(campaign: Campaign, region: str | None, works: Sequence[Work]) -> dict[int, WrappedKey | KeyRefusal]:
     keys = [DataKey.generate() for _ in works]
     contexts = [key_context(campaign.name, work.ref, key.key_id) for work, key in zip(works, keys, strict=True)]
     try:
+        service = campaign.key_services.for_region(region)
+        if service is None:
+            raise KeyServiceError("the region has no key service")
         wrapped = service.wrap([(key.to_keyset(), context) for key, context in zip(keys, contexts, strict=True)])
     except KeyServiceError as error:
         return {work.conversation_no: KeyRefusal(error.message) for work in works}
@@ -89,15 +89,24 @@ def insert_keys(connection: sa.Connection, campaign: Campaign, keys: Sequence[tu
         connection.execute(tables.data_key.insert(), rows)
 
 
-def load_key(connection: sa.Connection, campaign: Campaign, conversation_no: int) -> tuple[DataKey, str] | KeyRefusal:
-    """The data key of a conversation that has one, and the service that wrapped it, by a fresh unwrap."""
+def load_key(connection: sa.Connection, campaign: Campaign, conversation_no: int) -> tuple[DataKey, str] | Outcome:
+    """The data key of a conversation that must have one, and the service that wrapped it, by a fresh unwrap.
+
+    Where it can't be had, how the conversation fails: it alone, whatever became of its key.
+    """
     table = tables.data_key
     row = connection.execute(
         sa.select(table).where(table.c.conversation_no == conversation_no, table.c.destroyed_at.is_(None))
     ).one_or_none()
     if row is None or row.wrapped_keyset is None:
-        raise IntegrityError("a conversation with server history has no data key")
-    answer = campaign.key_services.named(row.key_service).unwrap([(row.wrapped_keyset, row.context.encode())])[0]
-    if isinstance(answer, KeyRefusal):
-        return answer
-    return DataKey.from_keyset(answer, row.key_id), row.key_service
+        return Outcome.FAILED_INTEGRITY
+    try:
+        service = campaign.key_services.named(row.key_service)
+        answer = service.unwrap([(row.wrapped_keyset, row.context.encode())])[0]
+        if isinstance(answer, KeyRefusal):
+            return Outcome.FAILED_KEY_SERVICE
+        return DataKey.from_keyset(answer, row.key_id), row.key_service
+    except KeyServiceError:
+        return Outcome.FAILED_KEY_SERVICE
+    except IntegrityError:
+        return Outcome.FAILED_INTEGRITY

@@ -49,8 +49,8 @@ def rewrap_long(recorder: Recorder, material: Material, work: Work) -> None:
         _end(recorder, material, ending(work, Outcome.HELD_SCOPE_TOO_BROAD))
         return
     position = _begin(recorder, work)
-    if isinstance(position, KeyRefusal):
-        _end(recorder, material, ending(work, Outcome.FAILED_KEY_SERVICE))
+    if isinstance(position, Outcome):
+        _end(recorder, material, ending(work, position))
         return
     ring = material.rings.get(work.conversation_id, {})
     limit = -(-recorder.campaign.settings.execution.page_size // PAGE_MESSAGES) * PAGE_MESSAGES
@@ -67,14 +67,14 @@ def rewrap_long(recorder: Recorder, material: Material, work: Work) -> None:
         _commit_page(recorder, work, position, page)
 
 
-def _begin(recorder: Recorder, work: Work) -> _Position | KeyRefusal:
+def _begin(recorder: Recorder, work: Work) -> _Position | Outcome:
     """Where to go on: behind the last page of this run, or at the start with a new data key."""
     campaign, table = recorder.campaign, tables.progress
     with campaign.database.read() as connection:
         row = connection.execute(sa.select(table).where(table.c.conversation_no == work.conversation_no)).one_or_none()
         if row is not None and row.run_id == recorder.assignment.run_id and not recorder.dry:
             loaded = load_key(connection, campaign, work.conversation_no)
-            if isinstance(loaded, KeyRefusal):
+            if isinstance(loaded, Outcome):
                 return loaded
             return _Position(
                 key=loaded[0],
@@ -89,7 +89,7 @@ def _begin(recorder: Recorder, work: Work) -> _Position | KeyRefusal:
         recorder.discard_leftovers(work.conversation_no, work.ref)
     made = make_keys(campaign, [work])[0]
     if isinstance(made, KeyRefusal):
-        return made
+        return Outcome.FAILED_KEY_SERVICE
     return _Position(made.key, made.key_service, GapCount(), ItemsRoot(), fresh=made)
 
 

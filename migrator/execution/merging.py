@@ -54,8 +54,8 @@ def merge(recorder: Recorder, exports: ExportReader, material: Material, work: W
     if work.partial and not work.visible and not recorder.dry:
         recorder.discard_leftovers(work.conversation_no, work.ref)
     key = _key(recorder, work)
-    if isinstance(key, KeyRefusal):
-        _end(recorder, material.refusals, work, ending(work, Outcome.FAILED_KEY_SERVICE))
+    if isinstance(key, Outcome):
+        _end(recorder, material.refusals, work, ending(work, key))
         return
     stage = stage_for(recorder, work)
     stage.clear()
@@ -68,15 +68,15 @@ def merge(recorder: Recorder, exports: ExportReader, material: Material, work: W
     _finish(recorder, refusals, stage, work, key)
 
 
-def _key(recorder: Recorder, work: Work) -> _Key | KeyRefusal:
+def _key(recorder: Recorder, work: Work) -> _Key | Outcome:
     if work.visible:
         with recorder.campaign.database.read() as connection:
             loaded = load_key(connection, recorder.campaign, work.conversation_no)
-        return loaded if isinstance(loaded, KeyRefusal) else _Key(*loaded)
+        return loaded if isinstance(loaded, Outcome) else _Key(*loaded)
     if recorder.dry:
         return _Key(DataKey.generate(), "")
     made = make_keys(recorder.campaign, [work])[0]
-    return made if isinstance(made, KeyRefusal) else _Key(made.key, made.key_service, made)
+    return Outcome.FAILED_KEY_SERVICE if isinstance(made, KeyRefusal) else _Key(made.key, made.key_service, made)
 
 
 def _stage_history(recorder: Recorder, exports: ExportReader, stage: Stage, work: Work, key: DataKey) -> None:

@@ -186,7 +186,7 @@ def _decision(
         return EXTEND if extends else Outcome.ALREADY_SERVER.value
     if decision.reason is not None:
         return decision.reason.outcome
-    if campaign.key_services.for_region(gathered.region) is None:
+    if not campaign.key_services.has_for_region(gathered.region):
         return Outcome.HELD_NO_KEY_SERVICE.value
     return REWRAP
 
