@@ -104,7 +104,7 @@ def test_the_demo_leads_to_commands_that_work(program: Program, folder: Path, mo
     for command in commands:
         _, *words = shlex.split(command)
         assert program(*words).status == 0, command
-    assert program("execute", campaigns.newest_plan(folder / "demo"), "--dry-run").status == 10
+    assert program("execute", campaigns.newest_plan(folder / "demo")).status == 10
     monkeypatch.chdir(folder)
     (folder / "demo" / "mine.txt").write_text("mine", encoding="utf-8")
     again = program("demo", "demo", "-q", "-o", "json").json
