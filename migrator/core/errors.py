@@ -56,6 +56,19 @@ def _rebuild(kind: type[MigratorError], message: str, hint: str, changed: str) -
     return kind(message, hint=hint, changed=changed)
 
 
+class RunStoppedError(MigratorError):
+    """A run was brought to a stop by something that it can't do without."""
+
+    code = "run_stopped"
+    exit_status = ExitStatus.SERVICE_DOWN
+
+
+def resumable(error: MigratorError) -> MigratorError:
+    """What stopped a run that had begun, told as such: its commits are kept, and the exit status is no usage error."""
+    kind = RunStoppedError if error.exit_status is ExitStatus.USAGE else type(error)
+    return kind(error.message, hint=error.hint, changed=RESUMABLE)
+
+
 class UsageError(MigratorError):
     """A command that makes no sense as it was given."""
 

@@ -23,6 +23,7 @@ from migrator.core.errors import (
     IntegrityError,
     LeaseHeldError,
     MigratorError,
+    resumable,
 )
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import Progress
@@ -179,7 +180,7 @@ class _Session:
             )
         self.campaign.audit.flush()
         if self.error is not None:
-            raise self.error
+            raise resumable(self.error)
         with self.campaign.database.read() as connection:
             return summary_of(connection, runs.find(connection, run.run_id), moved=0)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import replace
 
-from migrator.core.errors import RESUMABLE, MigratorError
+from migrator.core.errors import RESUMABLE, ExitStatus, MigratorError
 from migrator.engines.interface import Engine
 from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.worker import run_shard
@@ -23,6 +23,7 @@ class WorkersLostError(MigratorError):
     """Workers die again and again: killed by the system, or by something in the data."""
 
     code = "workers_lost"
+    exit_status = ExitStatus.SERVICE_DOWN
 
 
 class Queue:
@@ -91,7 +92,7 @@ class Queue:
         if paused:
             return []
         self._losses += 1
-        if self._losses > _MAX_LOSSES * self._engine.workers:
+        if self._losses > _MAX_LOSSES * (self._engine.workers + 1):  # all that were handed out are lost together
             return [
                 WorkersLostError(
                     "workers die again and again",
