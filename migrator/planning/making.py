@@ -27,7 +27,7 @@ from migrator.core.progress import Progress
 from migrator.database import tables
 from migrator.database.bulk import chunks, insert_rows
 from migrator.facts import FactsReader, Gathered, Watermarks, current_watermarks
-from migrator.planning.stored import items_root
+from migrator.planning.stored import items_root, require_making
 from migrator.private_files import replace_private
 
 _SAMPLE_MESSAGES = 1000
@@ -134,6 +134,7 @@ def _plan_page(
 ) -> None:
     policy = policy_of(campaign)
     with campaign.database.write("plan-page") as connection:
+        require_making(connection, plan_id)
         known = _known(connection, page)
         gathered = reader.gather(connection, page)
         references.ensure_salts(connection, {c.owner_id or c.conversation_id for c in page})
@@ -254,6 +255,7 @@ def _finish(campaign: Campaign, plan_id: str, document: dict[str, object], path:
     """Seal the plan: root over its items, digest, file, and the event, before it may be executed."""
     plan = tables.plan
     with campaign.database.read() as connection:
+        require_making(connection, plan_id)
         document = {**document, "items_root": items_root(connection, plan_id)}
     document["digest"] = digest_of(document)
     try:
@@ -265,6 +267,7 @@ def _finish(campaign: Campaign, plan_id: str, document: dict[str, object], path:
     source = document["source"]
     totals = source if isinstance(source, dict) else {}
     with campaign.database.write("plan-ready") as connection:
+        require_making(connection, plan_id)
         connection.execute(
             plan.update()
             .where(plan.c.plan_id == plan_id)

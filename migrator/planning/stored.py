@@ -8,6 +8,7 @@ The rules, each a refusal with exit status 10:
 4. No newer plan supersedes it, and no run has consumed it.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,18 @@ def items_root(connection: sa.Connection, plan_id: str) -> str:
     return f"sha256:{frontier.root().hex()}"
 
 
+def require_making(connection: sa.Connection, plan_id: str) -> None:
+    """Raise `PlanError` where another planner has taken this plan for an interrupted one and removed it."""
+    table = tables.plan
+    mine = connection.scalar(sa.select(table.c.plan_no).where(table.c.plan_id == plan_id, table.c.state == "making"))
+    if mine is None:
+        raise PlanError("another `migrator plan` was begun meanwhile", hint="let one of them end, then plan again")
+
+
 def load(campaign: Campaign, reference: str) -> StoredPlan:
     """A plan by the path of its file or by its id; `PlanError` where it is not what was made."""
     path = Path(reference)
-    if path.suffix == ".json" or path.is_file():
+    if path.suffix == ".json" or os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for what can't be a name
         document = from_file(_read(path))
         stored = _by_id(campaign, str(document["plan_id"]))
         if stored.document["digest"] != document["digest"]:
