@@ -19,10 +19,10 @@ from migrator.core.merkle import PAGE_MESSAGES, Frontier, ItemsRoot
 from migrator.core.model import Cursor, MessageRow
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
-from migrator.database.bulk import insert_rows
+from migrator.database.bulk import chunks, insert_rows
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
-from migrator.execution.sealing import GAP_COLUMNS, MESSAGE_COLUMNS, Sealed, count, seal_page, storable
+from migrator.execution.sealing import GAP_COLUMNS, MESSAGE_COLUMNS, Sealed, count, gap_key, seal_page, storable
 from migrator.execution.showing import Shown, show
 from migrator.execution.small import ending
 from migrator.execution.work import Work
@@ -56,7 +56,7 @@ def rewrap_long(recorder: Recorder, material: Material, work: Work) -> None:
     limit = -(-recorder.campaign.settings.execution.page_size // PAGE_MESSAGES) * PAGE_MESSAGES
     while True:
         rows = recorder.campaign.store.page(work.conversation_id, position.cursor, limit)
-        if not storable(rows):
+        if not storable(rows) or _taken(recorder, work, rows):
             _end(recorder, material, replace(ending(work, Outcome.FAILED_SOURCE), partial=True))
             return
         page = _seal(recorder, work, ring, position, rows)
@@ -91,6 +91,19 @@ def _begin(recorder: Recorder, work: Work) -> _Position | Outcome:
     if isinstance(made, KeyRefusal):
         return Outcome.FAILED_KEY_SERVICE
     return _Position(made.key, made.key_service, GapCount(), ItemsRoot(), fresh=made)
+
+
+def _taken(recorder: Recorder, work: Work, rows: Sequence[MessageRow]) -> bool:
+    """Whether a gap of an earlier page stands where one of these messages belongs: `%00` in an id may be a NUL."""
+    places = [place for place in map(gap_key, rows) if "%00" in place[1]]
+    table = tables.gap
+    place = sa.tuple_(table.c.sent_at, table.c.message_id)
+    with recorder.campaign.database.read() as connection:
+        for chunk in chunks(places):
+            query = sa.select(table.c.reason).where(table.c.conversation_no == work.conversation_no, place.in_(chunk))
+            if connection.execute(query.limit(1)).first() is not None:
+                return True
+    return False
 
 
 def _seal(recorder: Recorder, work: Work, ring: KeyRing, position: _Position, rows: Sequence[MessageRow]) -> Sealed:

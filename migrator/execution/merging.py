@@ -100,9 +100,8 @@ def _stage_source(recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, k
     seen, cursor = 0, None
     while True:
         rows = store.page(work.conversation_id, cursor, limit)
-        if not storable(rows):
+        if not storable(rows) or not _stage_page(recorder, stage, ring, work, key, rows):
             return False
-        _stage_page(recorder, stage, ring, work, key, rows)
         seen += len(rows)
         if len(rows) < limit:
             return seen >= work.conversation.messages
@@ -111,14 +110,17 @@ def _stage_source(recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, k
 
 def _stage_page(
     recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, key: DataKey, rows: Sequence[MessageRow]
-) -> None:
+) -> bool:
+    """Stage what a page brings; False where a place is taken by a gap of an earlier page (`%00` may be a NUL)."""
     keys = [gap_key(row) for row in rows]
     present = stage.server_rows(keys)
     missing = [(at, row) for at, row in zip(keys, rows, strict=True) if at not in present]
     if not missing:
-        return
+        return True
     ats = [at for at, _ in missing]
     entries, prior = stage.staged(ats), stage.prior_gaps(ats)
+    if None in entries.values():
+        return False
     results = recorder.campaign.scheme.open_messages([(work.conversation, ring, [row for _, row in missing])])[0]
     staged = []
     for (at, row), result in zip(missing, results, strict=True):
@@ -133,6 +135,7 @@ def _stage_page(
         else:
             staged.append(_sealed(work, key, row, result, prior.get(at)))
     stage.put(staged)
+    return True
 
 
 def _sealed(work: Work, key: DataKey, row: Sequence[Any], opened: Opened, prior: str | None = None) -> Staged:

@@ -84,6 +84,7 @@ def gap_leaf(row: MessageRow) -> tuple[bytes, bytes, bytes]:
 
 
 def storable(rows: Sequence[MessageRow]) -> bool:
-    """Whether every row has a place of its own: integer time, text id, and no two alike."""
-    keys = {(row[0], row[1]) for row in rows}
-    return len(keys) == len(rows) and all(type(row[0]) is int and type(row[1]) is str for row in rows)
+    """Whether every row has a place of its own: integer time, text id, and no two alike, also with `%00` for NUL."""
+    if not all(type(row[0]) is int and type(row[1]) is str for row in rows):
+        return False
+    return len({(row[0], row[1].replace("\0", "%00")) for row in rows}) == len(rows)
