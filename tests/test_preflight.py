@@ -156,7 +156,7 @@ def _sql(home: Path, statement: str) -> None:
 
 def test_newer_database(home: Path) -> None:
     """A database of a later migrator."""
-    _sql(home, f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")  # noqa: S608 - a constant
+    _sql(home, f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")
     checks = _run(campaign_spec(home))
     assert _wrong(checks).keys() == {"database", "campaign keys", "clock", "audit log"}
     assert "newer" in checks["database"].message

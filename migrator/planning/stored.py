@@ -84,8 +84,6 @@ def require_executable(campaign: Campaign, plan: StoredPlan) -> None:
             f"plan {plan.plan_id} was executed by run {plan.consumed_by}",
             hint=f"`migrator resume {plan.consumed_by}` goes on with it; for what is new make a new plan",
         )
-    if plan.rolled_past:
-        raise PlanError(f"a run was rolled back since plan {plan.plan_id} was made", hint="make a new plan")
     require_current(campaign, plan)
     with campaign.database.read() as connection:
         newer = connection.scalar(
@@ -104,6 +102,8 @@ def require_executable(campaign: Campaign, plan: StoredPlan) -> None:
 
 def require_current(campaign: Campaign, plan: StoredPlan) -> None:
     """Raise `PlanError` unless configuration, source and items are those that the plan was made with."""
+    if plan.rolled_past:
+        raise PlanError(f"a run was rolled back since plan {plan.plan_id} was made", hint="make a new plan")
     if plan.document["campaign"] != campaign.name:
         raise PlanError(f"the plan belongs to campaign {plan.document['campaign']!r}", hint="check --config")
     if plan.document["config_sha256"] != config.digest(campaign.settings):

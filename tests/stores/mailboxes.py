@@ -40,7 +40,7 @@ class Mailboxes:
     def insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         """Put whole rows into a table."""
         marks = ", ".join("?" * len(tables.metadata.tables[table].columns))
-        self.execute(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - the name of one of our tables
+        self.execute(f"INSERT INTO {table} VALUES ({marks})", rows)
 
     def account(self, account_id: Any, **values: Any) -> None:
         """An active adult, unless said otherwise."""
