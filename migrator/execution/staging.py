@@ -108,10 +108,9 @@ class _Visible:
         self, table: sa.Table, ats: Sequence[At], *columns: sa.Column[Any], run_id: str | None = None
     ) -> Iterator[Sequence[Any]]:
         with self._database.read() as connection:
-            for chunk in chunks(ats):
+            for chunk in chunks(sorted(ats)):
                 query = sa.select(table.c.sent_at, table.c.message_id, *columns).where(
-                    table.c.conversation_no == self._number,
-                    sa.tuple_(table.c.sent_at, table.c.message_id).in_(chunk),
+                    table.c.conversation_no == self._number, *_among(table, chunk)
                 )
                 if run_id is not None:
                     query = query.where(table.c.run_id == run_id)
@@ -134,10 +133,8 @@ class _DatabaseStage(_Visible):
             return
         table = tables.addition
         with self._recorder.transaction("stage") as connection:
-            for chunk in chunks([s.at for s in staged]):
-                connection.execute(
-                    table.delete().where(*self._mine(table), sa.tuple_(table.c.sent_at, table.c.message_id).in_(chunk))
-                )
+            for chunk in chunks(sorted(s.at for s in staged)):
+                connection.execute(table.delete().where(*self._mine(table), *_among(table, chunk)))
             insert_rows(connection, table, _COLUMNS, [(self._run_id, self._number, *astuple(s)) for s in staged])
 
     def totals(self) -> GapCount:
@@ -254,6 +251,14 @@ class _MemoryStage(_Visible):
 
     def mark_current(self, connection: sa.Connection, work: Work) -> None:
         raise NotImplementedError("a dry run writes nothing")
+
+
+def _among(table: sa.Table, ordered: Sequence[At]) -> tuple[sa.ColumnElement[bool], ...]:
+    """Whether a row's place is one of these. The range is for SQLite, which has no index for a list of pairs."""
+    return (
+        table.c.sent_at.between(ordered[0][0], ordered[-1][0]),
+        sa.tuple_(table.c.sent_at, table.c.message_id).in_(ordered),
+    )
 
 
 def _add(count: GapCount, reason: str | None, number: int) -> None:
