@@ -8,8 +8,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 
 class LocalEngine:
@@ -27,7 +32,20 @@ class LocalEngine:
         """A fresh pool."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["migrator.execution.worker"])
-        return ProcessPoolExecutor(max_workers=self._workers, mp_context=context, initializer=_begin_worker)
+        return _Pool(max_workers=self._workers, mp_context=context, initializer=_begin_worker)
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool that is broken, and says so, when a worker can't be started: its fork server may have been killed."""
+
+    def submit(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        """Raises `BrokenProcessPool` where the standard library's pool lets through what its pipes met."""
+        try:
+            return super().submit(function, *args, **kwargs)
+        except (EOFError, OSError) as error:
+            for child in multiprocessing.active_children():
+                child.kill()  # else they would wait for work, and the end of this process for them
+            raise BrokenProcessPool("a worker process could not be started") from error
 
 
 def _begin_worker() -> None:

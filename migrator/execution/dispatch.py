@@ -48,12 +48,12 @@ class Queue:
         """
         if paused:
             self._waiting.clear()
-        while self._waiting and len(self._working) < self._engine.workers + 1:
-            self._submit(self._waiting.popleft())
-        if not self._working:
-            return []
-        ended, _ = wait(self._working, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
         results: list[ShardResult | MigratorError] = []
+        while self._waiting and not results and len(self._working) < self._engine.workers + 1:
+            results.extend(self._submit(self._waiting.popleft()))
+        if not self._working:
+            return results
+        ended, _ = wait(self._working, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
         for future in ended:
             results.extend(self._ended(future, self._working.pop(future), paused=paused))
         return results
@@ -63,7 +63,7 @@ class Queue:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _submit(self, assignment: Assignment) -> None:
+    def _submit(self, assignment: Assignment) -> list[ShardResult | MigratorError]:
         if self._executor is None:
             self._executor = self._engine.executor()
         try:
@@ -71,7 +71,8 @@ class Queue:
         except BrokenExecutor:
             self._executor.shutdown(wait=False)
             self._executor = None
-            self._waiting.appendleft(assignment)
+            return self._again(assignment, paused=False)
+        return []
 
     def _ended(
         self, future: Future[ShardResult], assignment: Assignment, *, paused: bool

@@ -81,14 +81,14 @@ class Operator:
     now: datetime | None
     variables: tuple[tuple[str, str], ...] = ()
 
-    def start(self, *arguments: str, stdout: IO[bytes] | int, stderr: IO[bytes] | int) -> psutil.Popen:
+    def start(self, *arguments: str, stdout: IO[bytes] | int, stderr: IO[bytes] | int) -> subprocess.Popen[bytes]:
         """Start the program."""
         program = str(Path(sys.executable).with_name("migrator"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MIGRATOR_")}
         environment = {**kept, **dict(self.variables)}
         if self.now is not None:
             environment["MIGRATOR_NOW"] = format_time(self.now)
-        return psutil.Popen(
+        return subprocess.Popen(
             [program, *arguments], cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=stdout,
             stderr=stderr,
         )  # fmt: skip
@@ -146,9 +146,10 @@ class Kept:
         shutil.copytree(self.copy, self.folder)
 
 
-def family(process: psutil.Popen) -> list[psutil.Process]:
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """A process and all that descend from it, while they live."""
     try:
-        return [psutil.Process(process.pid), *process.children(recursive=True)]
+        leader = psutil.Process(process.pid)
+        return [leader, *leader.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
