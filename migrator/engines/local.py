@@ -4,6 +4,7 @@ Workers come from a fork server that has imported the worker's code and nothing 
 inherit no connection, lock or key. They leave Ctrl-C to the coordinator, and end when it dies.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -48,7 +49,13 @@ class _Pool(ProcessPoolExecutor):
             raise BrokenProcessPool("a worker process could not be started") from error
 
 
+_COLLECT_AFTER = 100_000
+"""Container objects made between two garbage collections: pages of tuples come and go, and none is part of a cycle."""
+
+
 def _begin_worker() -> None:
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
