@@ -1,0 +1,141 @@
+"""An open campaign: its own database only, the right key service for a region, and nothing opened for nothing."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrator.campaign import Campaign, CampaignSpec, KeyServices, open_campaign
+from migrator.core.errors import ConfigError, DatabaseError, KeyServiceError, SourceError
+from migrator.core.settings import Settings
+from migrator.database import tables
+from tests.execution.bench import Bench, settings_of
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A campaign that was set up."""
+    return Bench(tmp_path / "campaign")
+
+
+def changed(spec: CampaignSpec, section: str, **values: Any) -> CampaignSpec:
+    """The same with other settings."""
+    members = spec.settings.model_dump()
+    members[section] |= values
+    return replace(spec, settings=Settings.model_validate(members))
+
+
+def test_what_crosses_a_process_boundary_holds_no_key(bench: Bench) -> None:
+    """The specification is settings, paths and a clock; a worker makes the rest of it by itself."""
+    data = pickle.dumps(bench.spec)
+    assert pickle.loads(data) == bench.spec  # noqa: S301 - our own bytes
+    with bench.open() as campaign:
+        with pytest.raises((TypeError, AttributeError)):
+            pickle.dumps(campaign)
+        assert "…" in repr(campaign.references)
+
+
+@pytest.mark.parametrize(
+    "other", [{"name": "another"}, {"environment": "production"}, {"name": "another", "environment": "production"}]
+)
+def test_the_database_of_another_campaign(bench: Bench, other: dict[str, str]) -> None:
+    """G2: one edited word in the configuration does not open it."""
+    spec = changed(bench.spec, "keys", allow_local_keys=True)
+    with pytest.raises(ConfigError, match="bench") as caught, open_campaign(changed(spec, "campaign", **other)):
+        pytest.fail("opened")
+    assert "init" in caught.value.hint
+
+
+def test_a_database_that_is_not_there(bench: Bench) -> None:
+    """It is not made by looking for it."""
+    spec = changed(bench.spec, "database", url="sqlite:///missing.db")
+    with pytest.raises(DatabaseError, match="can't be opened"), open_campaign(spec):
+        pytest.fail("opened")
+    assert not (bench.folder / "missing.db").exists()
+
+
+def test_a_database_without_a_campaign(bench: Bench) -> None:
+    """Set up halfway: said so."""
+    with bench.database() as connection:
+        connection.execute(tables.campaign.delete())
+    with pytest.raises(ConfigError, match="no campaign yet"), bench.open():
+        pytest.fail("opened")
+
+
+def test_the_source_is_opened_at_first_use(bench: Bench) -> None:
+    """A campaign whose source is away can be looked at; what needs the source says what is wrong."""
+    (bench.folder / "store.db").unlink()
+    with bench.open() as campaign:
+        assert campaign.key_services.default().name == "local:keys#migrator"
+        with pytest.raises(SourceError, match="source"):
+            _ = campaign.store
+
+
+def test_a_quorum_that_the_source_does_not_have(bench: Bench) -> None:
+    """A mailbox always names its owner: `any_participant` is a configuration error that names what there is."""
+    spec = changed(bench.spec, "authorization", quorum="any_participant")
+    with open_campaign(spec) as campaign, pytest.raises(ConfigError, match="any_participant") as caught:
+        _ = campaign.store
+    assert "every_participant, owner" in caught.value.hint
+
+
+def test_read_only_writes_nothing(bench: Bench) -> None:
+    """What a dry run has open."""
+    with bench.open(read_only=True) as campaign, pytest.raises(DatabaseError), campaign.database.write("test"):
+        pytest.fail("written")
+
+
+def test_closing_twice_is_fine(bench: Bench) -> None:
+    """Also where nothing was ever opened."""
+    campaign = Campaign(bench.spec)
+    campaign.close()
+    campaign.close()
+
+
+# --- key services ---
+
+
+def services(bench: Bench, **regions: str) -> KeyServices:
+    """Those of a campaign with regions."""
+    return KeyServices(settings_of({"keys": {"regions": regions}}), bench.folder)
+
+
+def test_one_service_for_all_where_no_region_has_its_own(bench: Bench) -> None:
+    """Also for who lives nowhere."""
+    found = services(bench)
+    for region in ("EU", None, ""):
+        service = found.for_region(region)
+        assert service is not None
+        assert service.name == "local:keys#migrator"
+        assert found.has_for_region(region)
+
+
+def test_regions_have_theirs_or_none(tmp_path: Path) -> None:
+    """A region that is not listed has none, however near; who lives nowhere has the campaign's own."""
+    bench = Bench(tmp_path / "regions", keys={"regions": {"EU": "local:eu#migrator"}})
+    found = services(bench, EU="local:eu#migrator")
+    known = {region: found.for_region(region) for region in ("EU", "US", "eu", None)}
+    names = {region: service.name if service else None for region, service in known.items()}
+    assert names == {"EU": "local:eu#migrator", "US": None, "eu": None, None: "local:keys#migrator"}
+    assert {region: found.has_for_region(region) for region in names} == {
+        region: name is not None for region, name in names.items()
+    }
+
+
+def test_asking_whether_opens_nothing(bench: Bench) -> None:
+    """A plan can be made while a region's key service is away."""
+    found = services(bench, EU="local:not-there#migrator")
+    assert found.has_for_region("EU")
+    with pytest.raises(KeyServiceError):
+        found.for_region("EU")
+
+
+def test_who_wrapped_it_unwraps_it(bench: Bench) -> None:
+    """By the recorded name; one that is not configured any more is said, with its name and a remedy."""
+    found = services(bench)
+    assert found.named("local:keys#migrator") is found.default()
+    with pytest.raises(KeyServiceError, match="local:old#migrator") as caught:
+        found.named("local:old#migrator")
+    assert "[keys]" in caught.value.hint

@@ -1,0 +1,72 @@
+"""Implementations are found by name, ours and those of installed plug-ins alike; what is missing is said."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from migrator import plugins
+from migrator.channels.maildir import MaildirChannel
+from migrator.core.errors import ConfigError
+from migrator.engines.local import LocalEngine
+from migrator.keyservices.local import LocalKeyService
+from migrator.schemes.labyrinth import LabyrinthScheme
+from migrator.stores.labyrinth import LabyrinthStore
+
+
+def test_what_migrator_brings() -> None:
+    """Each by the name that settings use."""
+    assert plugins.store_class("labyrinth") is LabyrinthStore
+    assert isinstance(plugins.scheme("labyrinth"), LabyrinthScheme)
+    assert plugins.key_service_class("local:keys#a:b") == (LocalKeyService, "keys#a:b")
+    assert plugins.channel_class("maildir:outbox") == (MaildirChannel, "outbox")
+    engine = plugins.engine("local", 3)
+    assert isinstance(engine, LocalEngine)
+    assert engine.workers == 3
+
+
+@pytest.mark.parametrize("name", ["", "Labyrinth", "labyrinth ", "../labyrinth", "os"])
+def test_a_name_that_nobody_has(name: str) -> None:
+    """The setting is named, and what is installed."""
+    with pytest.raises(ConfigError, match=r"source\.kind") as caught:
+        plugins.store_class(name)
+    assert "labyrinth" in caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["awskms:arn:aws:kms:eu-central-1:1:key/2", "local", "", ":", "LOCAL:keys"])
+def test_an_address_of_another_kind(address: str) -> None:
+    """`local` without a colon names the kind and no place, which the service refuses itself."""
+    if address == "local":
+        assert plugins.key_service_class(address) == (LocalKeyService, "")
+        return
+    with pytest.raises(ConfigError, match=r"keys\.service") as caught:
+        plugins.key_service_class(address)
+    assert "local" in caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["smtp:localhost", "", "maildir2:x"])
+def test_a_channel_that_nobody_has(address: str) -> None:
+    """Named by its setting."""
+    with pytest.raises(ConfigError, match=r"notify\.channel"):
+        plugins.channel_class(address)
+
+
+@pytest.mark.parametrize("address", ["dask:tcp://host:8786", "", "LOCAL", "local:"])
+def test_an_engine_that_is_not_here(address: str) -> None:
+    """Said with what there is."""
+    with pytest.raises(ConfigError, match=r"execution\.engine") as caught:
+        plugins.engine(address, 1)
+    assert "local" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("value", "missing"),
+    [("migrator_plugin_that_is_not_installed:Store", "migrator_plugin_that_is_not_installed"),
+     ("migrator.stores.labyrinth:NoSuchStore", "NoSuchStore")],
+)  # fmt: skip
+def test_a_plug_in_that_can_not_be_loaded(monkeypatch: pytest.MonkeyPatch, value: str, missing: str) -> None:
+    """Its package, or the thing in it, is not there: which, in one sentence; never a traceback."""
+    broken = EntryPoint(name="broken", value=value, group="migrator.stores")
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: [broken])
+    with pytest.raises(ConfigError, match=missing) as caught:
+        plugins.store_class("broken")
+    assert "install" in caught.value.hint
