@@ -33,7 +33,7 @@ class Queue:
         self._waiting = deque(assignments)
         self._engine = engine
         self._executor: Executor | None = None
-        self._working: dict[Future[ShardResult], Assignment] = {}
+        self._working: dict[Future[ShardResult], tuple[Assignment, Executor]] = {}
         self._losses = 0
 
     @property
@@ -55,7 +55,7 @@ class Queue:
             return results
         ended, _ = wait(self._working, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
         for future in ended:
-            results.extend(self._ended(future, self._working.pop(future), paused=paused))
+            results.extend(self._ended(future, *self._working.pop(future), paused=paused))
         return results
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class Queue:
         if self._executor is None:
             self._executor = self._engine.executor()
         try:
-            self._working[self._executor.submit(run_shard, assignment)] = assignment
+            self._working[self._executor.submit(run_shard, assignment)] = assignment, self._executor
         except BrokenExecutor:
             self._executor.shutdown(wait=False)
             self._executor = None
@@ -75,12 +75,13 @@ class Queue:
         return []
 
     def _ended(
-        self, future: Future[ShardResult], assignment: Assignment, *, paused: bool
+        self, future: Future[ShardResult], assignment: Assignment, executor: Executor, *, paused: bool
     ) -> list[ShardResult | MigratorError]:
         try:
             result = future.result()
         except BrokenExecutor:
-            self._executor = None
+            if executor is self._executor:  # else a new one has taken its place, and works
+                self._executor = None
             return self._again(assignment, paused=paused)
         except MigratorError as error:
             return [error]
