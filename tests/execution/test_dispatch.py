@@ -1,0 +1,171 @@
+"""The queue of shards: handed out, lost, handed out again, with an executor whose every answer the test decides."""
+
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrator.core.errors import ExitStatus, SourceError
+from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.dispatch import Queue, WorkersLostError
+from migrator.facts import Watermarks
+from tests.campaign_spec import campaign_spec
+
+
+class Scripted(Executor):
+    """Takes work and does nothing until the test says how it ended."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Assignment, Future[Any]]] = []
+        self.broken = False
+        self.shut = False
+
+    def submit(self, _function: Any, /, *args: Any, **_: Any) -> Future[Any]:
+        """Noted, or refused once the pool is broken."""
+        if self.broken:
+            raise BrokenProcessPool("a worker died")
+        future: Future[Any] = Future()
+        self.given.append((args[0], future))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Noted."""
+        self.shut = True
+
+    def end(self, place: int, *, finished: bool = True, error: Exception | None = None) -> None:
+        """How the n-th work ended."""
+        assignment, future = self.given[place]
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(ShardResult(shard_no=assignment.shard_no, finished=finished))
+
+
+class Pools:
+    """An engine of scripted executors."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.made: list[Scripted] = []
+
+    def executor(self) -> Scripted:
+        """Another one."""
+        self.made.append(Scripted())
+        return self.made[-1]
+
+
+def queue_of(folder: Path, shards: int, engine: Pools) -> Queue:
+    """So many shards that wait."""
+    spec = campaign_spec(folder)
+    return Queue(
+        [
+            Assignment(
+                spec=spec, run_id="r", plan_id="p", generation=1, shard_no=number, token=1, first_no=1, last_no=1,
+                watermarks=Watermarks(0, 0),
+            )
+            for number in range(1, shards + 1)
+        ],
+        engine,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has ended is there at once."""
+    monkeypatch.setattr("migrator.execution.dispatch._POLL_SECONDS", 0)
+
+
+def test_one_more_than_workers_is_handed_out(tmp_path: Path) -> None:
+    """So that nobody waits for the coordinator; the rest waits for its turn, each once."""
+    engine = Pools(2)
+    queue = queue_of(tmp_path, 5, engine)
+    assert queue.step(paused=False) == []
+    (pool,) = engine.made
+    assert [assignment.shard_no for assignment, _ in pool.given] == [1, 2, 3]
+    for place in range(5):
+        pool.end(place)
+        queue.step(paused=False)
+    queue.step(paused=False)
+    assert [assignment.shard_no for assignment, _ in pool.given] == [1, 2, 3, 4, 5]
+    assert not queue.busy
+    queue.close()
+    assert pool.shut
+
+
+def test_what_comes_back_unfinished_goes_out_under_a_higher_token(tmp_path: Path) -> None:
+    """Whoever held it before is fenced off."""
+    engine = Pools(1)
+    queue = queue_of(tmp_path, 1, engine)
+    queue.step(paused=False)
+    engine.made[0].end(0, finished=False)
+    queue.step(paused=False)
+    queue.step(paused=False)
+    assert [assignment.token for assignment, _ in engine.made[0].given] == [1, 2]
+
+
+def test_paused_nothing_goes_out_any_more(tmp_path: Path) -> None:
+    """What waits is dropped for this session, what comes back unfinished too."""
+    engine = Pools(1)
+    queue = queue_of(tmp_path, 5, engine)
+    queue.step(paused=False)
+    engine.made[0].end(0, finished=False)
+    engine.made[0].end(1)
+    while queue.busy:
+        queue.step(paused=True)
+    assert len(engine.made[0].given) == 2
+
+
+def test_an_error_of_the_run_is_given_back(tmp_path: Path) -> None:
+    """It is no reason to try the shard again."""
+    engine = Pools(1)
+    queue = queue_of(tmp_path, 1, engine)
+    queue.step(paused=False)
+    error = SourceError("the source is gone")
+    engine.made[0].end(0, error=error)
+    assert queue.step(paused=False) == [error]
+    assert not queue.busy
+
+
+def test_a_bug_in_a_worker_is_not_hidden(tmp_path: Path) -> None:
+    """What is none of our errors ends the session as what it is."""
+    engine = Pools(1)
+    queue = queue_of(tmp_path, 1, engine)
+    queue.step(paused=False)
+    engine.made[0].end(0, error=KeyError("bug"))
+    with pytest.raises(KeyError):
+        queue.step(paused=False)
+
+
+def test_late_news_of_a_broken_pool_leave_the_new_one_alone(tmp_path: Path) -> None:
+    """A future of the old pool fails after the new one was made: nobody is left behind at work."""
+    engine = Pools(2)
+    queue = queue_of(tmp_path, 2, engine)
+    queue.step(paused=False)
+    old = engine.made[0]
+    old.broken = True
+    old.end(0, error=BrokenProcessPool())
+    queue.step(paused=False)
+    queue.step(paused=False)
+    old.end(1, error=BrokenProcessPool())
+    queue.step(paused=False)
+    queue.step(paused=False)
+    assert len(engine.made) == 2
+    assert [(a.shard_no, a.token) for a, _ in engine.made[1].given] == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_fourth_death_in_a_row_is_a_reason(tmp_path: Path, workers: int) -> None:
+    """A pool takes all that it was given with it: that is one death. A shard that ends in between starts anew."""
+    engine = Pools(workers)
+    queue = queue_of(tmp_path, workers + 1, engine)
+    for death in range(1, 5):
+        queue.step(paused=False)
+        pool = engine.made[-1]
+        pool.broken = True
+        for place in range(len(pool.given)):
+            pool.end(place, error=BrokenProcessPool())
+        lost = [found for found in queue.step(paused=False) if isinstance(found, WorkersLostError)]
+        assert bool(lost) == (death == 4), death
+    assert lost[0].exit_status is ExitStatus.SERVICE_DOWN
