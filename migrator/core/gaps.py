@@ -1,6 +1,7 @@
 """How many gaps a conversation may have and still be shown (formats, section 5; command line, "Outcomes")."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from migrator.core.outcomes import HOPELESS_GAPS, GapReason, Outcome
 
@@ -27,6 +28,8 @@ class GapCount:
 
     def outcome(self, max_gap_fraction: float) -> Outcome:
         """Rewrapped, with or without gaps, or held: at least one must open, and few enough be missing."""
-        if self.opened == 0 or self.countable > max(1.0, max_gap_fraction * self.total):
+        # Exactly: in binary 0.29 of 100 is a little less than 29.
+        allowed = max(Fraction(1), Fraction(str(max_gap_fraction)) * self.total)
+        if self.opened == 0 or self.countable > allowed:
             return Outcome.HELD_TOO_MANY_GAPS
         return Outcome.REWRAPPED_WITH_GAPS if self.gaps else Outcome.REWRAPPED

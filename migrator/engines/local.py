@@ -32,7 +32,7 @@ class LocalEngine:
     def executor(self) -> Executor:
         """A fresh pool."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["migrator.execution.worker"])
+        context.set_forkserver_preload(["migrator.execution.process"])
         return _Pool(max_workers=self._workers, mp_context=context, initializer=_begin_worker)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from migrator.core.errors import RESUMABLE, ExitStatus, MigratorError
 from migrator.engines.interface import Engine
 from migrator.execution.assignment import Assignment, ShardResult
-from migrator.execution.worker import run_shard
+from migrator.execution.process import run_shard
 
 _POLL_SECONDS = 0.2
 _MAX_LOSSES = 3

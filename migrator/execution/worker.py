@@ -10,11 +10,10 @@ of a long conversation. What a conversation needs decides its way:
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import sqlalchemy as sa
 
-from migrator.campaign import Campaign, CampaignSpec
+from migrator.campaign import Campaign
 from migrator.core.outcomes import Outcome
 from migrator.core.plan import EXTEND, REWRAP
 from migrator.database import tables
@@ -40,31 +39,13 @@ _SKIPS = 20_000
 """Planned skips in one transaction."""
 
 
-@lru_cache(maxsize=1)
-def _campaign(spec_key: str) -> Campaign:
-    """The campaign as this process has it open, kept from shard to shard: one unwrap a key and process."""
-    return Campaign(_SPECS[spec_key], read_only=spec_key.endswith(":dry"))
-
-
-_SPECS: dict[str, CampaignSpec] = {}
-
-
-def run_shard(assignment: Assignment) -> ShardResult:
+def work_through(campaign: Campaign, assignment: Assignment, exports: ExportReader) -> ShardResult:
     """Work through a shard; what is committed counts, whatever happens to this process.
 
     Raises `MigratorError` where the run as a whole can't go on: a service is down, the source or the database is gone.
     """
-    key = f"{assignment.run_id}:{assignment.generation}:{'dry' if assignment.dry_run else 'real'}"
-    if key not in _SPECS:
-        _SPECS.clear()
-        _SPECS[key] = assignment.spec
-    return work_through(_campaign(key), assignment)
-
-
-def work_through(campaign: Campaign, assignment: Assignment) -> ShardResult:
-    """`run_shard` on a campaign that is already open."""
     result = ShardResult(shard_no=assignment.shard_no, finished=False)
-    worker = _Worker(campaign, assignment, result)
+    worker = _Worker(campaign, assignment, exports, result)
     try:
         worker.run()
     except (StopRequestedError, FencedError):
@@ -74,12 +55,12 @@ def work_through(campaign: Campaign, assignment: Assignment) -> ShardResult:
 
 
 class _Worker:
-    def __init__(self, campaign: Campaign, assignment: Assignment, result: ShardResult) -> None:
+    def __init__(self, campaign: Campaign, assignment: Assignment, exports: ExportReader, result: ShardResult) -> None:
         self.campaign = campaign
         self.assignment = assignment
         self.recorder = Recorder(campaign, assignment, result)
         self.facts = FactsReader(campaign, assignment.watermarks)
-        self.exports = ExportReader(campaign, last_export_no=assignment.watermarks.export_no)
+        self.exports = exports
 
     def run(self) -> None:
         if not self.assignment.dry_run:

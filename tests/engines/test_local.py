@@ -21,7 +21,9 @@ from migrator.database import tables
 from migrator.engines.local import LocalEngine
 from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.dispatch import WorkersLostError
-from migrator.execution.worker import run_shard, work_through
+from migrator.execution.process import run_shard
+from migrator.execution.worker import work_through
+from migrator.exports.opening import ExportReader
 from tests.engines.conformance import PATIENCE, EngineConformance
 from tests.execution.bench import Bench, run_in
 
@@ -117,7 +119,8 @@ def work_and_die(assignment: Assignment, *, label: str) -> ShardResult:
 
         with open_campaign(assignment.spec) as campaign:
             campaign.database.boundary = pull_the_plug
-            work_through(campaign, assignment)
+            exports = ExportReader(campaign, last_export_no=assignment.watermarks.export_no)
+            work_through(campaign, assignment, exports)
     return run_shard(assignment)
 
 

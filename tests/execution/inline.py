@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 from migrator.campaign import Campaign
 from migrator.core.errors import MigratorError
 from migrator.core.lifecycle import StopReason
-from migrator.execution.worker import run_shard, work_through
+from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.process import run_shard
+from migrator.execution.worker import work_through
+from migrator.exports.opening import ExportReader
 
 T = TypeVar("T")
 
@@ -23,10 +26,14 @@ class InlineExecutor(Executor):
         assert function is run_shard
         future: Future[Any] = Future()
         try:
-            future.set_result(work_through(self._campaign, *args, **kwargs))
+            future.set_result(self._work(*args, **kwargs))
         except MigratorError as error:
             future.set_exception(error)
         return future
+
+    def _work(self, assignment: Assignment) -> ShardResult:
+        exports = ExportReader(self._campaign, last_export_no=assignment.watermarks.export_no)
+        return work_through(self._campaign, assignment, exports)
 
 
 class InlineEngine:
