@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from migrator.core.clock import parse_time
+from migrator.core.clock import parse_utc
 from migrator.core.encoding import b64url_decode, strict_json
 from migrator.core.limits import LIMITS
 from migrator.core.model import Account, AccountStatus, Device
@@ -213,7 +213,7 @@ def _record_id(value: object) -> str:
 
 
 def _time(value: object, name: str) -> datetime:
-    return parse_time(_identifier(value, name))
+    return parse_utc(_identifier(value, name))
 
 
 def _valid_until(value: object, answer: Answer) -> datetime | None:

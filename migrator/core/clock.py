@@ -59,3 +59,10 @@ def parse_time(text: str) -> datetime:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except OverflowError:
         raise ValueError("not a date-time: in UTC it is outside the years 1 to 9999") from None
+
+
+def parse_utc(text: str) -> datetime:
+    """Read a time as clients have to write it: RFC 3339 in UTC with `Z`. `ValueError` for any other offset."""
+    if not text.endswith("Z"):
+        raise ValueError("not an RFC 3339 date-time in UTC with Z")
+    return parse_time(text)

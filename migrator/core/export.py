@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from migrator.core.clock import parse_time
+from migrator.core.clock import parse_utc
 from migrator.core.encoding import b64url_decode, strict_json
 from migrator.core.limits import LIMITS
 from migrator.core.outcomes import RefusalReason, Refused
@@ -156,7 +156,7 @@ def _manifest(
         device_id=device_id,
         kind=kind,
         scheme=scheme,
-        created_at=parse_time(_text(members, "created_at")),
+        created_at=parse_utc(_text(members, "created_at")),
         recipient_key_id=_text(members, "recipient_key_id"),
         conversations=conversations,
         parts=tuple(_part(entry) for entry in parts),

@@ -73,6 +73,7 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     if options.dry_run:
         stored.require_current(campaign, found)
         return session.rehearse(found.plan_id, found.watermarks)
+    leases.require_free(campaign)
     stored.require_executable(campaign, found)
     require_open(campaign, options.confirm)
     campaign.audit.check()

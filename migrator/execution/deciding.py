@@ -61,6 +61,65 @@ def decide_items(
     return works, endings
 
 
+def planned_skips(
+    campaign: Campaign, connection: sa.Connection, facts: FactsReader, items: Sequence[PlannedItem]
+) -> list[Ending]:
+    """How items end that the plan does not open: with the reason as of now where there still is one.
+
+    Whatever the policy would let open by now stays as it was planned: that is for the next plan to say.
+    """
+    found = campaign.store.conversations([item.conversation_id for item in items])
+    reasons = _present_reasons(campaign, connection, facts, items, found)
+    refs = refs_of(campaign, connection, items, found)
+    partial = begun(connection, [item.conversation_no for item in items])
+    shown = _shown_counts(connection, items)
+    endings = []
+    for item in items:
+        messages, gaps = shown.get(item.conversation_no, (item.messages, 0))
+        endings.append(
+            Ending(
+                conversation_no=item.conversation_no,
+                outcome=reasons.get(item.conversation_id, item.decision),
+                messages=messages,
+                gaps=gaps,
+                ref=refs.get(item.conversation_id, ""),
+                partial=not item.visible and item.conversation_no in partial,
+            )
+        )
+    return endings
+
+
+def _present_reasons(
+    campaign: Campaign,
+    connection: sa.Connection,
+    facts: FactsReader,
+    items: Sequence[PlannedItem],
+    found: Mapping[str, Conversation],
+) -> dict[str, str]:
+    """The outcome of each planned skip that the policy still skips."""
+    skipped = [item.conversation_id for item in items if item.decision.startswith("skipped:")]
+    present = [found[identifier] for identifier in skipped if identifier in found]
+    reasons = {}
+    for conversation, gathered in zip(present, facts.gather(connection, present), strict=True):
+        decision = decide(gathered.facts, policy_of(campaign), campaign.clock.now())
+        if decision.reason is not None:
+            reasons[conversation.conversation_id] = decision.reason.outcome
+    return reasons
+
+
+def _shown_counts(connection: sa.Connection, items: Sequence[PlannedItem]) -> dict[int, tuple[int, int]]:
+    """Counts of conversations that stay as they are, already migrated."""
+    numbers = [item.conversation_no for item in items if item.decision == Outcome.ALREADY_SERVER.value]
+    table = tables.conversation
+    shown: dict[int, tuple[int, int]] = {}
+    for chunk in chunks(numbers):
+        query = sa.select(table.c.conversation_no, table.c.message_count, table.c.gap_count).where(
+            table.c.conversation_no.in_(chunk), table.c.mode == "server"
+        )
+        shown.update((number, (messages, gaps)) for number, messages, gaps in connection.execute(query))
+    return shown
+
+
 def _outcome(campaign: Campaign, conversation: Conversation | None, gathered: Gathered | None) -> str | None:
     """Why a conversation is not opened now; None if it may be."""
     if conversation is None or gathered is None or conversation.fault:

@@ -62,6 +62,12 @@ def hold(campaign: Campaign, *, purpose: str) -> Iterator[Lease]:
         _release(campaign.database, campaign.name, lease)
 
 
+def require_free(campaign: Campaign) -> None:
+    """Raise `LeaseHeldError` while somebody is at work: that comes before anything else there is to say."""
+    with campaign.database.read() as connection:
+        _refuse_held(holder_of(connection, campaign.name))
+
+
 def holder_of(connection: sa.Connection, campaign_name: str) -> LeaseHolder | None:
     """Who holds the campaign's lease; None where it is free."""
     row = connection.execute(sa.select(tables.lease).where(tables.lease.c.campaign == campaign_name)).one_or_none()
@@ -74,12 +80,7 @@ def holder_of(connection: sa.Connection, campaign_name: str) -> LeaseHolder | No
 def _take(database: Database, campaign_name: str, purpose: str) -> int:
     table = tables.lease
     with database.write("lease-take") as connection:
-        held = holder_of(connection, campaign_name)
-        if held is not None and held.alive:
-            raise LeaseHeldError(
-                f"the campaign's lease is held by {held.holder} ({held.purpose})",
-                hint=f"wait for it to end; its last heartbeat was at {format_time(held.heartbeat_at)}",
-            )
+        _refuse_held(holder_of(connection, campaign_name))
         token = connection.scalar(sa.select(table.c.token).where(table.c.campaign == campaign_name))
         values = {
             "token": (token or 0) + 1,
@@ -94,6 +95,14 @@ def _take(database: Database, campaign_name: str, purpose: str) -> int:
             if connection.execute(swap).rowcount != 1:
                 raise LeaseHeldError("the campaign's lease was taken at this moment", hint="try again")
     return (token or 0) + 1
+
+
+def _refuse_held(held: LeaseHolder | None) -> None:
+    if held is not None and held.alive:
+        raise LeaseHeldError(
+            f"the campaign's lease is held by {held.holder} ({held.purpose})",
+            hint=f"wait for it to end; its last heartbeat was at {format_time(held.heartbeat_at)}",
+        )
 
 
 def _beat(database: Database, campaign_name: str, lease: Lease, ended: threading.Event) -> None:

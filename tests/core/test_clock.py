@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.core.clock import FixedClock, SystemClock, format_time, parse_time
+from migrator.core.clock import FixedClock, SystemClock, format_time, parse_time, parse_utc
 
 _moments = st.datetimes(timezones=st.just(UTC))
 _offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -77,3 +77,11 @@ def test_clocks() -> None:
     at = datetime(2026, 5, 8, tzinfo=UTC)
     assert FixedClock(at).now() == at
     assert SystemClock().now().utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("text", ["2026-05-08T00:00:00+00:00", "2026-05-08T02:00:00+02:00", "2026-05-08T00:00:00z"])
+def test_clients_write_times_in_utc_with_z(text: str) -> None:
+    """What comes from clients has one way to say a time: other offsets, even of nothing, are refused."""
+    with pytest.raises(ValueError, match="UTC with Z"):
+        parse_utc(text)
+    assert parse_utc("2026-05-08T00:00:00Z") == datetime(2026, 5, 8, tzinfo=UTC)

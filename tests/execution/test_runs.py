@@ -244,3 +244,12 @@ def test_a_clock_that_goes_on_is_no_new_decision_for_what_is_done(ready: Ready) 
     spec = replace(ready.spec, clock=FixedClock(LATE))
     replace(ready, spec=spec).resume()
     assert set(done) <= set(ready.state()["items"])
+
+
+def test_a_planned_skip_has_the_reason_of_the_day(ready: Ready) -> None:
+    """What the plan skips is not opened whatever changes, but is recorded with the reason as of the execution."""
+    expected = {name for name, found in expect(ready.world, "owner").items() if found.outcome == "skipped:no_export"}
+    withdraw_everything(ready)
+    found = outcomes(ready, ready.run().run_id)
+    assert expected
+    assert {found[name][0] for name in expected} == {"skipped:withdrawn"}
