@@ -20,7 +20,8 @@ from tests.guarantees.support import DEADLINE, Kept, Operator, family, shell_cam
 from tests.verification.support import rows
 
 _SEED = 20260508
-_KILLS = 12
+_RUNS = 3
+_KILLS_A_RUN = 5
 _SHAPE = Shape(
     accounts=30,
     conversations=60,
@@ -51,6 +52,7 @@ class Session:
     drawn: random.Random
     errors: Path
     killed: list[str] = field(default_factory=list)
+    until: int = 0
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Begin or go on."""
@@ -59,7 +61,7 @@ class Session:
 
     def until_killed(self, process: subprocess.Popen[bytes]) -> bool:
         """Kill processes of the family one after the other; whether the run ended by itself all the same."""
-        while True:
+        while len(self.killed) < self.until:
             size = self.drawn.randrange(1, 6)
             while process.poll() is None and len(family(process)) < size:
                 ended_within(process, 0.1)
@@ -74,6 +76,8 @@ class Session:
                 process.wait(timeout=DEADLINE)
                 self.expect_no_orphans(members)
                 return False
+        process.wait(timeout=DEADLINE)
+        return True
 
     def kill(self, victim: psutil.Process, coordinator: subprocess.Popen[bytes]) -> None:
         """SIGKILL, if it still lives."""
@@ -97,7 +101,8 @@ class Session:
         return bool(rows(self.spec, "SELECT 1 FROM migrator_run"))
 
     def to_the_end(self) -> None:
-        """Execute, be killed, resume, be killed, … until the run is complete."""
+        """Execute, be killed, resume, be killed, … and be left alone at last, until the run is complete."""
+        self.until = len(self.killed) + _KILLS_A_RUN
         process = self.start("execute", self.plan_id)
         while True:
             if self.until_killed(process) and process.returncode == 0:
@@ -122,7 +127,7 @@ def test_any_process_killed_at_any_instant(tmp_path: Path) -> None:
     operator("execute", plan_id, "--workers", "2")
     session = Session(spec, operator, plan_id, random.Random(_SEED), tmp_path / "errors")
     undisturbed = session.state()
-    while len(session.killed) < _KILLS:
+    for _ in range(_RUNS):
         kept.restore()
         session.to_the_end()
         assert session.state() == undisturbed
