@@ -34,6 +34,7 @@ from migrator.execution import runs, shards
 from migrator.execution.assignment import Assignment, OutcomeCount, ShardResult
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import cutover_reached, require_cutover, require_open
+from migrator.execution.journal import Journal
 from migrator.execution.lease import Lease
 from migrator.execution.runs import Run, RunSummary
 from migrator.execution.status import summary_of
@@ -73,7 +74,7 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
         return _Session(campaign, options, progress, stop).rehearse(found.plan_id, found.watermarks)
     stored.require_executable(campaign, found)
     require_open(campaign, options.confirm)
-    campaign.audit.check()
+    campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="execute") as lease:
         run = runs.begin(campaign, found)
         return _Session(campaign, options, progress, stop).drive(run, found.watermarks, lease)
@@ -90,7 +91,7 @@ def resume(
     plan = stored.load(campaign, run.plan_id)
     stored.require_current(campaign, plan)
     require_cutover(campaign)
-    campaign.audit.check()
+    campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="resume") as lease:
         run = runs.take_up(campaign, run.run_id)
         return _Session(campaign, options, progress, stop).drive(run, plan.watermarks, lease)
@@ -124,6 +125,11 @@ class _Session:
         """Work until the run is complete or has to stop; then say where it stands."""
         todo = shards.cut(self.campaign, run, self.engine.workers)
         budget = self._budget(run)
+        journal = Journal(self.campaign, run.run_id)
+        self.error = journal.seal()
+        if self.error is not None:
+            self.stopping = StopReason.AUDIT_LOG
+            return self._conclude(run)
         self._announce(run)
         queue = Queue(
             [self._assignment(run.run_id, run.plan_id, run.generation, watermarks, shard) for shard in todo],
@@ -132,7 +138,7 @@ class _Session:
         try:
             while queue.busy:
                 self._take(queue.step(paused=self.stopping is not None))
-                self._look_around(run, lease, budget)
+                self._look_around(run, lease, budget, journal)
         finally:
             queue.close()
         return self._conclude(run)
@@ -142,12 +148,13 @@ class _Session:
             if isinstance(result, MigratorError) and self.error is None:
                 self.error = result
 
-    def _look_around(self, run: Run, lease: Lease, budget: int) -> None:
+    def _look_around(self, run: Run, lease: Lease, budget: int, journal: Journal) -> None:
         """Everything that may end a session before its shards do."""
         moved, failures = self._committed(run)
         self.progress.advance(moved - self.told)
         self.told = moved
-        self._write_log()
+        failed = journal.keep()
+        self.error = self.error or failed
         reason = self.signal.requested
         if lease.lost.is_set():
             self.error = self.error or LeaseHeldError("the campaign's lease was lost to another process")
@@ -161,6 +168,7 @@ class _Session:
             self.stopping = reason
             self.progress.note(f"stopping ({reason.value}): waiting for the next checkpoint")
             runs.request_stop(self.campaign, run, reason)
+            self.error = self.error or journal.seal()
 
     def _conclude(self, run: Run) -> RunSummary:
         worked = time.monotonic() - self.began
@@ -182,12 +190,6 @@ class _Session:
             raise self.error
         with self.campaign.database.read() as connection:
             return summary_of(connection, runs.find(connection, run.run_id), moved=0)
-
-    def _write_log(self) -> None:
-        try:
-            self.campaign.audit.flush()
-        except AuditLogError as error:
-            self.error = self.error or error
 
     def _time_is_over(self) -> bool:
         limit = self.options.max_duration_seconds

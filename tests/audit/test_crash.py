@@ -7,8 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.audit.log import AuditLog
-from tests.audit.support import ORIGIN, entries, make_log, numbers, open_database, open_log, record
+from tests.audit.support import entries, log_of, make_log, numbers, open_database, open_log, record
 
 STEPS = [
     ("audit-wal-sync", "before"),
@@ -30,7 +29,7 @@ def flush_and_die(folder: Path, at: tuple[str, str]) -> None:
 
         database = open_database(folder)
         database.boundary = boundary
-        AuditLog(database, folder / "audit", origin=ORIGIN).flush()
+        log_of(database, folder).flush()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
 
