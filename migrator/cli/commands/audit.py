@@ -10,6 +10,7 @@ from migrator import audit_review
 from migrator.audit import consistency, verifying
 from migrator.audit.query import Filters
 from migrator.cli.command import AUDITED, Group
+from migrator.cli.commands import audit_evidence
 from migrator.cli.options import MOMENT
 from migrator.cli.session import Session
 from migrator.cli.views import audit as views
@@ -79,5 +80,8 @@ def prove_consistency(session: Session, old: str, new: str) -> None:
         found = consistency.prove(campaign.audit, old, new)
     session.output.result(views.consistent(found))
 
+
+for command in audit_evidence.COMMANDS:
+    audit.add_command(command)
 
 COMMANDS: Final[tuple[click.Command, ...]] = (audit,)
