@@ -20,6 +20,7 @@ class FindingKind(StrEnum):
     LINES = "lines"
     SEQUENCE = "sequence"
     DATABASE = "database"
+    ANCHOR = "anchor"
     UNSIGNED_TAIL = "unsigned_tail"
     SILENCE = "silence"
     UNANCHORED_TAIL = "unanchored_tail"

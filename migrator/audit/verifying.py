@@ -21,6 +21,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from migrator.audit import wal
+from migrator.audit.anchors.asking import Anchors
+from migrator.audit.anchors.verifying import verify_anchors
 from migrator.audit.directory import CHECKPOINT, VKEY
 from migrator.audit.entries import Continuity, same_event
 from migrator.audit.findings import FindingKind, Verification
@@ -36,13 +38,23 @@ from migrator.database import tables
 
 
 def verify(
-    log: AuditLog, progress: Progress, *, first: int = 0, end: int | None = None, trusted: bytes | None = None
+    log: AuditLog,
+    progress: Progress,
+    *,
+    first: int = 0,
+    end: int | None = None,
+    trusted: bytes | None = None,
+    anchors: Anchors | None = None,
 ) -> Verification:
     """Verify leaves `first` to `end` (all of them by default) and the checkpoints that end there.
 
-    `trusted`: a signed checkpoint that was kept elsewhere. Raises `AuditLogError` only where there is no log at all.
+    `trusted`: a signed checkpoint that was kept elsewhere. `anchors`: those whose answers are verified as well. Raises
+    `AuditLogError` only where there is no log at all.
     """
-    return _Verifier(log).run(progress, first, end, trusted)
+    found = _Verifier(log).run(progress, first, end, trusted)
+    if anchors is not None:
+        verify_anchors(anchors, log.directory, found)
+    return found
 
 
 def read_trusted(path: Path) -> bytes:

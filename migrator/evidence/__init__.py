@@ -1,7 +1,7 @@
 """The audit log as evidence for others: proofs about single entries, anchors, and the log against the database."""
 
-from migrator.evidence.anchoring import anchor
+from migrator.evidence.anchoring import anchor, anchors_of
 from migrator.evidence.proving import prove
 from migrator.evidence.reconciliation import Finding, FindingKind, Reconciliation, reconcile
 
-__all__ = ["Finding", "FindingKind", "Reconciliation", "anchor", "prove", "reconcile"]
+__all__ = ["Finding", "FindingKind", "Reconciliation", "anchor", "anchors_of", "prove", "reconcile"]

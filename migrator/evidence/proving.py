@@ -38,6 +38,8 @@ def prove(
     reference = audit_review.look_up(campaign, account=account, conversation=conversation)
     campaign.audit.flush()
     log = published(campaign)
+    if seq is not None and not 0 <= seq < log.size:
+        raise UsageError(f"the log has no entry {seq}: it has {log.size}, numbered from 0")
     anchors_of(campaign).ask(log.note, log.hash_at)
     page: PageProof | None = None
     if message is not None and conversation is not None and reference is not None:
@@ -57,11 +59,9 @@ def _about(account: str | None, reference: str | None, seq: int | None) -> dict[
 
 def _entries(campaign: Campaign, log: PublishedLog, reference: str | None, seq: int | None) -> Iterator[int]:
     """Numbers of the entries that the bundle is about."""
-    if reference is not None:
-        for entry in query.show(campaign.audit, Filters(subject=reference)):
-            if entry["seq"] < log.size:
-                yield entry["seq"]
-    elif seq is not None and 0 <= seq < log.size:
+    if seq is not None:
         yield seq
-    else:
-        raise UsageError(f"the log has no entry {seq}: it has {log.size}, numbered from 0")
+        return
+    for entry in query.show(campaign.audit, Filters(subject=reference)):
+        if entry["seq"] < log.size:
+            yield entry["seq"]

@@ -11,6 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from migrator.audit.anchors import http, kept, timestamp, witness
 from migrator.audit.anchors.asking import Anchors, AnchorState
 from migrator.audit.anchors.http import AnchorError
+from migrator.audit.anchors.verifying import verify_anchors
+from migrator.audit.directory import LogDirectory
+from migrator.audit.findings import Verification
 from migrator.core.errors import AuditLogError, ConfigError
 from migrator.core.notes import Checkpoint, open_note, parse_vkey, sign_note, vkey
 from migrator.core.settings import AuditSettings
@@ -307,6 +310,38 @@ def test_certificates_that_are_none(tmp_path: Path) -> None:
             timestamp.load_authority("http://x/", tmp_path / name)
     with pytest.raises(ConfigError, match="no root"):
         timestamp.load_authority("http://x/", made.folder / "tsa.pem")
+
+
+# --- audit verify ---
+
+
+def _notes(log: Log, anchors: Anchors, size: int) -> list[tuple[str, int | None]]:
+    found = Verification(size=size)
+    verify_anchors(anchors, LogDirectory(log.folder), found)
+    return [(finding.kind.value, finding.at) for finding in found.findings]
+
+
+def test_verification_says_how_far_somebody_vouches(log: Log, one: tuple[Witness, Anchors]) -> None:
+    """Nothing while it is the newest; then the tail, which is no fault; all of it where nobody is configured."""
+    _, anchors = one
+    log.ask(anchors, 10)
+    assert _notes(log, anchors, 10) == []
+    assert _notes(log, anchors, 15) == [("unanchored_tail", 10)]
+    nobody = Anchors(AuditSettings(), log.folder, log.folder)
+    assert _notes(log, nobody, 15) == [("unanchored_tail", 0)]
+
+
+def test_verification_finds_altered_answers(log: Log, one: tuple[Witness, Anchors]) -> None:
+    """An altered cosignature, one beside a checkpoint that is gone, one beside a checkpoint that is no note."""
+    _, anchors = one
+    for size in (10, 12, 14):
+        log.ask(anchors, size)
+    folder = log.folder / "checkpoints"
+    path = folder / "10.witness"
+    path.write_bytes(path.read_bytes().replace(b"\n10\n", b"\n11\n"))
+    (folder / "12").unlink()
+    (folder / "14").write_bytes(b"no note")
+    assert _notes(log, anchors, 14) == [("anchor", 10), ("anchor", 12), ("anchor", 14), ("unanchored_tail", 0)]
 
 
 # --- settings ---
