@@ -97,11 +97,10 @@ class LogDirectory:
         """Write files that never change; returns when they are durable. One that is there already must be the same."""
         new = {name: data for name, data in files.items() if not self._is_there(name, data)}
         with wal.explained(self.path):
-            folders: set[Path] = set()
-            for name in new:
-                folders |= _parents_of_missing((self.path / name).parent)
+            folders = {(self.path / name).parent for name in new}
+            for folder in list(folders):
+                folders |= _make(folder)
             self._write_all(new)
-            folders |= {(self.path / name).parent for name in new}
             _each(sync_folder, sorted(folders, reverse=True))  # a folder before the one that names it
 
     def replace_checkpoint(self, note: bytes) -> None:
@@ -128,8 +127,6 @@ class LogDirectory:
     def _write_all(self, files: Mapping[str, bytes]) -> None:
         """Under temporary names, durable, then renamed: nothing has its name before all are on the disk."""
         paths = {self.path / name: data for name, data in files.items()}
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _each(_write, list(paths.items()))
         for path in paths:
             _temporary(path).replace(path)
@@ -145,12 +142,12 @@ def _each(act: Callable[[T], object], items: Sequence[T]) -> None:
         list(pool.map(act, items))
 
 
-def _parents_of_missing(folder: Path) -> set[Path]:
-    """The folders that get a new name when this one is made."""
-    touched: set[Path] = set()
-    while not folder.is_dir():
-        folder = folder.parent
-        touched.add(folder)
+def _make(folder: Path) -> set[Path]:
+    """Make a folder of mode 0700, and what is missing above it; returns those that got a new name in them."""
+    if folder.is_dir():
+        return set()
+    touched = _make(folder.parent) | {folder.parent}
+    folder.mkdir(mode=0o700)
     return touched
 
 

@@ -29,7 +29,7 @@ from migrator.core.tiles import GrowingTree, TileHashes
 
 EVERY: Final = 1000
 """Most leaves between two checkpoints (formats, section 7)."""
-GROUP: Final = 16
+GROUP: Final = 32
 """Checkpoints that are made durable together; bounds the memory."""
 
 

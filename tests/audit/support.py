@@ -45,7 +45,7 @@ def make_log(folder: Path) -> AuditLog:
 
 def record(folder: Path, count: int, *, type: EventType = EventType.KEY_CREATED, start: int = 0, **values: Any) -> None:  # noqa: A002 - as in Event
     """Commit events to the outbox, numbered in their data."""
-    events = [Event(type=type, data={"n": start + n}, **values) for n in range(count)]
+    events = [Event(**{"type": type, "data": {"n": start + n}, **values}) for n in range(count)]
     with open_database(folder).write("test") as connection:
         outbox.record(connection, events, actor="tester", now=NOW)
 
