@@ -251,8 +251,12 @@ class AuditLog:
             raise wal.differs(
                 self.path, f"it has {size} bytes, but {state.wal_bytes} were acknowledged: the end of the log is lost"
             )
-        if state.size and _digest(file.line_before(state.wal_bytes)) != state.last_line_sha256:
-            raise wal.differs(self.path, f"its line {state.size} is not the one that was acknowledged")
+        if state.size:
+            last = file.line_before(state.wal_bytes)
+            if last is None or hashlib.sha256(last).hexdigest() != state.last_line_sha256:
+                raise wal.differs(self.path, f"its line {state.size} is not the one that was acknowledged")
+            if _member(last, "seq") != state.size - 1:
+                raise wal.differs(self.path, f"its last line does not have the number of line {state.size}")
         if size > state.wal_bytes:
             self._require_waiting(connection, file, state)
 
@@ -277,17 +281,16 @@ def _overtaken() -> AuditLogError:
     )
 
 
-def _digest(line: bytes | None) -> str | None:
-    return None if line is None else hashlib.sha256(line).hexdigest()
-
-
 def _event_id(line: bytes) -> str | None:
     """Id of the event in a line; None for what a torn write left."""
+    identifier = _member(line, "id") if line.endswith(b"\n") else None
+    return identifier if isinstance(identifier, str) else None
+
+
+def _member(line: bytes, name: str) -> object:
+    """One attribute of an entry; None if it has none, or is no entry."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not line.endswith(b"\n") or not isinstance(event, dict):
-        return None
-    identifier = event.get("id")
-    return identifier if isinstance(identifier, str) else None
+    return event.get(name) if isinstance(event, dict) else None

@@ -5,7 +5,7 @@
 3. Every entry of every bundle hashes to its leaf, is the line of `wal.jsonl` and the event of the database, and has
    its index as `seq`.
 4. Every kept checkpoint is signed, and is the root of the first `size` leaves of this very tree: all are consistent. No
-   two are more than `EVERY` leaves apart, so that none can be taken away.
+   two are more than `EVERY` leaves apart, and the newest is among them: no stretch of them was taken away.
 5. A checkpoint that somebody kept elsewhere is one of this tree.
 
 Nothing stops at the first finding. Memory does not grow with the log: one bundle, one tile a level, 100 findings.
@@ -187,6 +187,8 @@ class _Verifier:
                 written = list(islice(lines, min(stop, state.size) - at)) if at < state.size else []
                 rows = list(islice(events, len(written)))
                 self._compare_lines(at, signed, written)
+                if at + len(written) < min(stop, state.size):
+                    self._found.add(FindingKind.LINES, f"wal.jsonl ends before line {stop}", at + len(written))
                 self._compare_events(at, written or signed, rows, continuity)
                 self._found.checked["leaves"] += stop - at
                 progress.advance(stop - at)
