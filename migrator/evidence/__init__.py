@@ -1,7 +1,6 @@
-"""The audit log as evidence for others: proofs about single entries, anchors, and the log against the database."""
+"""The audit log as evidence for others: proofs about single entries, and the log against the database."""
 
-from migrator.evidence.anchoring import anchor, anchors_of
 from migrator.evidence.proving import prove
 from migrator.evidence.reconciliation import Finding, FindingKind, Reconciliation, reconcile
 
-__all__ = ["Finding", "FindingKind", "Reconciliation", "anchor", "anchors_of", "prove", "reconcile"]
+__all__ = ["Finding", "FindingKind", "Reconciliation", "prove", "reconcile"]

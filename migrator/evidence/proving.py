@@ -6,14 +6,13 @@ Who asks about an account or a conversation leaves an entry (`log.read`), which 
 from collections.abc import Iterator
 from pathlib import Path
 
-from migrator import audit_review
+from migrator import anchoring, audit_review
 from migrator.audit import query
 from migrator.audit.bundle.writing import Bundle, BundleWriter, PageProof
 from migrator.audit.published import PublishedLog
 from migrator.audit.query import Filters
 from migrator.campaign import Campaign
 from migrator.core.errors import UsageError
-from migrator.evidence.anchoring import anchors_of, published
 from migrator.evidence.pages import prove_message
 
 
@@ -37,10 +36,10 @@ def prove(
         raise UsageError("a message is found in its conversation", hint="name it as well: --conversation")
     reference = audit_review.look_up(campaign, account=account, conversation=conversation)
     campaign.audit.flush()
-    log = published(campaign)
+    log = anchoring.published(campaign)
     if seq is not None and not 0 <= seq < log.size:
         raise UsageError(f"the log has no entry {seq}: it has {log.size}, numbered from 0")
-    anchors_of(campaign).ask(log.note, log.hash_at)
+    anchoring.anchor(campaign)
     page: PageProof | None = None
     if message is not None and conversation is not None and reference is not None:
         page = prove_message(campaign, conversation, reference, message)

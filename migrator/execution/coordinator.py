@@ -126,10 +126,10 @@ class _Session:
         todo = shards.cut(self.campaign, run, self.engine.workers)
         budget = self._budget(run)
         journal = Journal(self.campaign, run.run_id)
-        self.error = journal.seal()
+        self.error = journal.seal() or journal.anchor(self.progress)
         if self.error is not None:
             self.stopping = StopReason.AUDIT_LOG
-            return self._conclude(run)
+            return self._conclude(run, journal)
         self._announce(run)
         queue = Queue(
             [self._assignment(run.run_id, run.plan_id, run.generation, watermarks, shard) for shard in todo],
@@ -141,7 +141,7 @@ class _Session:
                 self._look_around(run, lease, budget, journal)
         finally:
             queue.close()
-        return self._conclude(run)
+        return self._conclude(run, journal)
 
     def _take(self, results: Sequence[ShardResult | MigratorError]) -> None:
         for result in results:
@@ -170,7 +170,7 @@ class _Session:
             runs.request_stop(self.campaign, run, reason)
             self.error = self.error or journal.seal()
 
-    def _conclude(self, run: Run) -> RunSummary:
+    def _conclude(self, run: Run, journal: Journal) -> RunSummary:
         worked = time.monotonic() - self.began
         with self.campaign.database.read() as connection:
             found = summary_of(connection, run, worked_seconds=worked, moved=self.told)
@@ -186,6 +186,7 @@ class _Session:
                 changed=RESUMABLE,
             )
         self.campaign.audit.flush()
+        self.error = self.error or journal.anchor(self.progress)
         if self.error is not None:
             raise self.error
         with self.campaign.database.read() as connection:

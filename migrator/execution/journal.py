@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from migrator import anchoring
 from migrator.audit import outbox
+from migrator.audit.anchors.asking import AnchorState
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
-from migrator.core.errors import AuditLogError
+from migrator.core.errors import AuditLogError, ConfigError, MigratorError
+from migrator.core.progress import Progress
 
 HEARTBEAT_SECONDS: Final = 3600.0
 
@@ -31,6 +34,17 @@ class Journal:
     def seal(self) -> AuditLogError | None:
         """Write what waits and sign it: at the edges of a phase, and when somebody wants the run to stop."""
         return self._flush(checkpoint=True)
+
+    def anchor(self, progress: Progress) -> MigratorError | None:
+        """Have others vouch for what is signed, before the work and after it. One who is away does not hold it up."""
+        try:
+            results = anchoring.anchor(self._campaign)
+        except (AuditLogError, ConfigError) as error:
+            return error
+        for result in results:
+            if result.state is not AnchorState.VOUCHES:
+                progress.note(f"{result.name} does not vouch for the audit log: {result.detail}")
+        return None
 
     def _flush(self, *, checkpoint: bool) -> AuditLogError | None:
         try:

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from migrator import audit_review, evidence
+from migrator import anchoring, audit_review
 from migrator.audit import consistency, verifying
 from migrator.audit.query import Filters
 from migrator.cli.command import AUDITED, Group
@@ -65,7 +65,7 @@ def verify(session: Session, first: int, end: int | None, trusted: Path | None) 
         raise UsageError("--to is before --from", hint="leave one out")
     with session.campaign(read_only=True) as campaign, session.progress() as progress:
         kept = None if trusted is None else verifying.read_trusted(trusted)
-        anchors = evidence.anchors_of(campaign)
+        anchors = anchoring.anchors_of(campaign)
         found = verifying.verify(campaign.audit, progress, first=first, end=end, trusted=kept, anchors=anchors)
     session.output.result(views.verified(found))
     return ExitStatus.OK if found.ok else ExitStatus.AUDIT_LOG

@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from migrator import evidence
+from migrator import anchoring, evidence
 from migrator.audit import exporting
 from migrator.audit.anchors.asking import AnchorState
 from migrator.audit.exporting import ExportFormat
@@ -65,7 +65,7 @@ def reconcile(session: Session) -> ExitStatus:
 def anchor(session: Session) -> ExitStatus:
     """Have witnesses and a timestamp authority vouch for the newest checkpoint."""
     with session.campaign() as campaign:
-        results = evidence.anchor(campaign)
+        results = anchoring.sign_and_anchor(campaign)
     session.output.result(views.anchored(results))
     reached = all(result.state is AnchorState.VOUCHES for result in results)
     return ExitStatus.OK if reached else ExitStatus.SERVICE_DOWN
