@@ -20,14 +20,24 @@ def show(
 
     Raises `UsageError` for one that no entry can be linked to, and `AuditLogError`.
     """
+    reference = look_up(campaign, account=account, conversation=conversation)
+    if reference is not None:
+        filters = replace(filters, subject=reference)
+    return query.show(campaign.audit, filters)
+
+
+def look_up(campaign: Campaign, *, account: str | None = None, conversation: str | None = None) -> str | None:
+    """The reference by which the log names an account or a conversation, and the entry that it was asked for.
+
+    None where neither is named; `UsageError` for both, and for one that no entry can be linked to.
+    """
     if account is not None and conversation is not None:
         raise UsageError("entries are looked up by account or by conversation, not by both", hint="leave one out")
     if account is not None:
-        filters = replace(filters, subject=_look_up(campaign, account, account, "account"))
-    elif conversation is not None:
-        subject = _subject_of(campaign, conversation)
-        filters = replace(filters, subject=_look_up(campaign, conversation, subject, "conversation"))
-    return query.show(campaign.audit, filters)
+        return _look_up(campaign, account, account, "account")
+    if conversation is not None:
+        return _look_up(campaign, conversation, _subject_of(campaign, conversation), "conversation")
+    return None
 
 
 def _subject_of(campaign: Campaign, conversation_id: str) -> str:

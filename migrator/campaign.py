@@ -7,12 +7,13 @@ from it.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from migrator import plugins
+from migrator.audit import signing_key
 from migrator.audit.log import AuditLog
 from migrator.audit.references import References
 from migrator.core.clock import Clock
@@ -136,6 +137,7 @@ class Campaign:
             self.database,
             self.spec.directory / self.settings.audit.directory,
             origin=self.settings.origin,
+            load_key=partial(signing_key.load, self.settings.audit.signing_key, self.spec.directory),
         )
 
     def close(self) -> None:

@@ -22,6 +22,8 @@ from sqlalchemy.exc import ArgumentError
 
 from migrator import plugins, recipient_key
 from migrator.audit import signing_key
+from migrator.audit.anchors import http, timestamp
+from migrator.audit.anchors.asking import Anchors
 from migrator.campaign import CampaignSpec, open_campaign, open_store
 from migrator.core.clock import Clock, SystemClock
 from migrator.core.encoding import canonical_json
@@ -85,6 +87,7 @@ def checks(spec: CampaignSpec, *, system: Clock | None = None) -> Iterator[Check
     yield _contained("free space", partial(_free_space, spec))
     yield _contained("notice channel", partial(_notice_channel, spec))
     yield _contained("audit log", partial(_audit_log, spec))
+    yield _contained("audit anchors", partial(_audit_anchors, spec))
 
 
 def _contained(name: str, look: Callable[[], _Finding]) -> Check:
@@ -248,3 +251,20 @@ def _audit_log(spec: CampaignSpec) -> _Finding:
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         return _fail(f"the audit log {path} can't be written", "give it to the user that runs migrator")
     return _Finding(f"{size} entries, as the database remembers them; writable")
+
+
+def _audit_anchors(spec: CampaignSpec) -> _Finding:
+    """Who else vouches for the log. Nobody is asked: a witness would count what it is asked."""
+    anchors = Anchors(spec.settings.audit, spec.directory, spec.directory / spec.settings.audit.directory)
+    if not anchors.configured:
+        return _warn(
+            "nobody else vouches for the audit log: whoever holds its key can rewrite it unseen",
+            "set audit.witnesses or audit.timestamp_url; at least give checkpoints to somebody outside",
+        )
+    with http.client():
+        pass
+    names = [asked.key.name for asked in anchors.witnesses]
+    if anchors.authority is not None:
+        timestamp.require_package()
+        names.append(anchors.authority.url)
+    return _Finding(f"{', '.join(names)}; newest checkpoint vouched for: {anchors.anchored_through()} entries")

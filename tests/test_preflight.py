@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from migrator import preflight, setup
 from migrator.campaign import CampaignSpec
 from migrator.core.errors import KeyServiceUnavailableError
+from migrator.core.notes import KeyKind, VerifierKey
 from migrator.database import schema, tables
 from migrator.database.connect import Database
 from migrator.keyservices.interface import KeyRefusal
@@ -55,7 +56,12 @@ def _run(spec: CampaignSpec, **options: Any) -> dict[str, Check]:
 
 
 def _wrong(checks: dict[str, Check]) -> dict[str, str]:
-    return {name: check.state.value for name, check in checks.items() if check.state is not CheckState.OK}
+    """What is not ok, but for the anchors, which nobody has until they are configured."""
+    return {
+        name: check.state.value
+        for name, check in checks.items()
+        if check.state is not CheckState.OK and name != "audit anchors"
+    }
 
 
 def _files(home: Path) -> dict[str, bytes]:
@@ -71,10 +77,10 @@ def test_all_is_well(home: Path) -> None:
     checks = _run(campaign_spec(home))
     assert list(checks) == [
         "configuration", "source", "database", "key service local:keys#migrator", "campaign keys", "clock",
-        "free space", "notice channel", "audit log",
+        "free space", "notice channel", "audit log", "audit anchors",
     ]  # fmt: skip
     assert _wrong(checks) == {}
-    assert {check.remedy for check in checks.values()} == {""}
+    assert {check.remedy for name, check in checks.items() if name != "audit anchors"} == {""}
     assert _files(home) == before
 
 
@@ -405,3 +411,27 @@ def test_campaign_row_is_as_before(home: Path) -> None:
     with database.read() as connection:
         assert connection.execute(sa.select(tables.campaign)).all() == before
     database.close()
+
+
+# --- audit anchors ---
+
+
+def test_a_log_that_nobody_vouches_for(home: Path) -> None:
+    """The default is a warning, never a refusal: it says what it means and what to do."""
+    check = _run(campaign_spec(home))["audit anchors"]
+    assert check.state is CheckState.WARN
+    assert "can rewrite it unseen" in check.message
+    assert "audit.witnesses" in check.remedy
+
+
+def test_anchors_that_are_configured(home: Path) -> None:
+    """A witness and an authority are named without being asked; certificates that can't be read fail the check."""
+    key = VerifierKey(name="w.example/1", kind=KeyKind.COSIGNATURE, public_key=bytes(32)).encode()
+    witnesses = {"https://w.example/": key}
+    check = _run(campaign_spec(home, audit={"witnesses": witnesses}))["audit anchors"]
+    assert check.state is CheckState.OK
+    assert check.message == "w.example/1; newest checkpoint vouched for: 0 entries"
+    authority = {"timestamp_url": "https://tsa.example/", "timestamp_certificates": "tsa.pem"}
+    check = _run(campaign_spec(home, audit={"witnesses": witnesses, **authority}))["audit anchors"]
+    assert check.state is CheckState.FAIL
+    assert "tsa.pem" in check.message

@@ -7,99 +7,177 @@
 3. Anything else that differs from what the database remembers (a shorter file, another last line, lines that the
    database does not know) is a lost or restored log or database: refused, never repaired.
 4. One process at a time, by a lock on the file; a second host is found out by compare-and-swap on the state.
+5. Acknowledged lines become tiles and checkpoints (`migrator.audit.sealing`): at the end of every flush, or, while a
+   run writes all the time, once `EVERY` leaves or `SECONDS` wait.
 
-A leaf is the exact bytes of one line without its newline; `seq` is its index from 0. Whoever builds on the log (tiles,
-checkpoints, queries) reads `lines()`, which gives acknowledged lines only.
+A leaf is the exact bytes of one line without its newline; `seq` is its index from 0. Whoever builds on the log reads
+`lines()`, which gives acknowledged lines only.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from migrator.audit import wal
+from migrator.audit.directory import LogDirectory
+from migrator.audit.entries import TYPE_PREFIX
+from migrator.audit.sealing import Head, Sealer
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import AuditLogError
+from migrator.core.tiles import ENTRY_BYTES
 from migrator.database import tables
 from migrator.database.bulk import chunks
 from migrator.database.connect import Database
 
-TYPE_PREFIX: Final = "dev.migrator."
 BATCH: Final = 5000
 """Events in one write, one fsync and one transaction."""
 
 
+SECONDS: Final = 60.0
+"""Longest that an acknowledged line waits for a checkpoint while somebody flushes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogState:
-    """How far the log goes, as the database remembers it: lines, bytes, and the digest of the last line."""
+    """How far the log goes, as the database remembers it: lines, bytes, digest of the last line, last checkpoint."""
 
     size: int = 0
     wal_bytes: int = 0
     last_line_sha256: str = ""
+    head: Head = field(default_factory=Head)
 
 
 class AuditLog:
-    """The audit log of one campaign."""
+    """The audit log of one campaign. `load_key` is called when something is to be signed, once."""
 
-    def __init__(self, database: Database, directory: Path, *, origin: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        directory: Path,
+        *,
+        origin: str,
+        load_key: Callable[[], Ed25519PrivateKey],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
-        self._origin = origin
+        self.origin = origin
         self.path = directory / "wal.jsonl"
+        self.directory = LogDirectory(directory)
+        self._sealer = Sealer(self.directory, origin, load_key)
+        self._monotonic = monotonic
+        self._unsigned_since: float | None = None
 
     def create(self) -> bool:
         """Make the directory and an empty log where there is none; False if the log is there and in order.
 
         Raises `AuditLogError` where the database remembers a log that is not there.
         """
-        if self.state().size == 0 and wal.make(self.path):
-            return True
+        made = self.state().size == 0 and wal.make(self.path)
         self.check()
-        return False
+        return made
 
     def state(self) -> LogState:
         """What the database remembers."""
         with self._database.read() as connection:
             return self._state(connection)
 
-    def check(self) -> None:
-        """Compare the end of the file with the database, cheaply; raises `AuditLogError`, changes nothing."""
-        with wal.locked(self.path, read_only=self._database.read_only) as file, self._database.read() as connection:
-            self._compare(connection, file, self._state(connection))
+    def check(self, *, replay: bool = False, own_key: bool = True) -> None:
+        """Compare the log with the database: both ends, tiles and checkpoint; raises `AuditLogError`, repairs nothing.
 
-    def flush(self) -> int:
+        Cheap, unless every line is to be hashed again (`replay`): then five seconds for a million. Without `own_key` it
+        is not looked at whether `audit.signing_key` is the key of the log.
+        """
+        read_only = self._database.read_only
+        with wal.locked(self.path, read_only=read_only) as file:
+            state = self._compared(file, own_key=own_key and not read_only)
+            if replay:
+                self._sealer.replay(file, state.head)
+
+    def flush(self, *, checkpoint: bool = True) -> int:
         """Move every committed event that waits into the log; returns how many. Not to be called in a transaction.
 
-        In a dry run it does nothing. Raises `AuditLogError`; the events then wait for the next time.
+        `checkpoint`: sign everything now; False, for who flushes all the time: sign what is due. In a dry run it does
+        nothing. Raises `AuditLogError`; the events then wait for the next time.
         """
         if self._database.read_only:
             return 0
         moved = 0
         with wal.locked(self.path) as file:
-            with self._database.read() as connection:
-                state = self._state(connection)
-                self._compare(connection, file, state)
+            state = self._compared(file, own_key=True)
             if file.size() > state.wal_bytes:
                 file.cut(state.wal_bytes)
             while rows := self._waiting():
-                state = self._move(file, state, rows)
+                state = self._seal(file, self._move(file, state, rows), everything=False)
                 moved += len(rows)
+            self._seal(file, state, everything=checkpoint or self._waited_long(state))
         return moved
 
     def lines(self) -> Iterator[bytes]:
         """Every acknowledged line in order, exact bytes without the newline; bounded memory, no lock."""
         return wal.read_lines(self.path, self.state().wal_bytes)
 
+    @contextmanager
+    def events(self, first: int, end: int) -> Iterator[Iterator[sa.RowMapping]]:
+        """What the database has of the lines `first` to `end`: rows of the outbox in their order, a batch at a time."""
+        table = tables.outbox
+        query = sa.select(table).where(table.c.seq >= first, table.c.seq < end).order_by(table.c.seq)
+        with self._database.read() as connection:
+            yield iter(connection.execute(query.execution_options(yield_per=BATCH)).mappings())
+
     def _state(self, connection: sa.Connection) -> LogState:
         table = tables.audit_state
-        row = connection.execute(
-            sa.select(table.c.size, table.c.wal_bytes, table.c.last_line_sha256).where(table.c.origin == self._origin)
-        ).one_or_none()
-        return LogState() if row is None else LogState(size=row[0], wal_bytes=row[1], last_line_sha256=row[2])
+        row = connection.execute(sa.select(table).where(table.c.origin == self.origin)).one_or_none()
+        if row is None:
+            return LogState()
+        head = Head(size=row.checkpoint_size, root=row.checkpoint_root, wal_bytes=row.checkpoint_wal_bytes)
+        return LogState(size=row.size, wal_bytes=row.wal_bytes, last_line_sha256=row.last_line_sha256, head=head)
+
+    def _compared(self, file: wal.Wal, *, own_key: bool) -> LogState:
+        """What the database remembers, once it was found in the files."""
+        with self._database.read() as connection:
+            state = self._state(connection)
+            self._compare(connection, file, state)
+        self._sealer.compare(file, state.head, state.size, own_key=own_key)
+        return state
+
+    # --- tiles and checkpoints ---
+
+    def _seal(self, file: wal.Wal, state: LogState, *, everything: bool) -> LogState:
+        """Sign what is due, and record it."""
+        for head in self._sealer.advance(file, state.head, state.size, everything=everything):
+            table = tables.audit_state
+            swap = table.update().where(
+                table.c.origin == self.origin, table.c.checkpoint_size == state.head.size, table.c.size >= head.size
+            )
+            values = {"size": head.size, "root": head.root, "wal_bytes": head.wal_bytes}
+            with self._database.write("audit-checkpoint") as connection:
+                recorded = connection.execute(swap.values({f"checkpoint_{name}": v for name, v in values.items()}))
+                if recorded.rowcount != 1:
+                    raise _overtaken()
+            state = replace(state, head=head)
+            self._unsigned_since = None
+        return state
+
+    def _waited_long(self, state: LogState) -> bool:
+        """Whether lines without a checkpoint have waited for `SECONDS`, as far as this process knows."""
+        if state.size == state.head.size:
+            self._unsigned_since = None
+            return False
+        now = self._monotonic()
+        if self._unsigned_since is None:
+            self._unsigned_since = now
+        return now - self._unsigned_since >= SECONDS
+
+    # --- lines ---
 
     def _waiting(self) -> list[dict[str, Any]]:
         """The next events without a number; also those with a low `outbox_no` that were committed late."""
@@ -110,12 +188,19 @@ class AuditLog:
 
     def _move(self, file: wal.Wal, state: LogState, rows: Sequence[dict[str, Any]]) -> LogState:
         lines = [self._line(row, state.size + index) for index, row in enumerate(rows)]
+        if (longest := max(map(len, lines))) > ENTRY_BYTES:
+            raise AuditLogError(
+                f"an event of {longest} bytes does not fit into the audit log, which takes {ENTRY_BYTES}",
+                hint="this is a bug in migrator; nothing is lost: the event waits in the database",
+                changed=wal.KEPT,
+            )
         data = b"".join(line + b"\n" for line in lines)
         file.append(data)
         self._database.boundary("audit-wal-sync", "before")
         file.sync()
         self._database.boundary("audit-wal-sync", "after")
-        after = LogState(
+        after = replace(
+            state,
             size=state.size + len(lines),
             wal_bytes=state.wal_bytes + len(data),
             last_line_sha256=hashlib.sha256(lines[-1]).hexdigest(),
@@ -132,15 +217,12 @@ class AuditLog:
         }
         with self._database.write("audit-acknowledge") as connection:
             if before.size == 0:
-                connection.execute(table.insert().values(origin=self._origin, **values))
+                head = {"checkpoint_size": 0, "checkpoint_root": "", "checkpoint_wal_bytes": 0}
+                connection.execute(table.insert().values(origin=self.origin, **values, **head))
             else:
-                swap = table.update().where(table.c.origin == self._origin, table.c.size == before.size)
+                swap = table.update().where(table.c.origin == self.origin, table.c.size == before.size)
                 if connection.execute(swap.values(values)).rowcount != 1:
-                    raise AuditLogError(
-                        "another process has moved the audit log on in the meantime",
-                        hint="run one coordinator at a time, on one host",
-                        changed=wal.KEPT,
-                    )
+                    raise _overtaken()
             connection.execute(
                 outbox.update().where(outbox.c.outbox_no == sa.bindparam("no")).values(seq=sa.bindparam("number")),
                 [{"no": row["outbox_no"], "number": before.size + index} for index, row in enumerate(rows)],
@@ -151,7 +233,7 @@ class AuditLog:
         attributes = {
             "specversion": "1.0",
             "id": row["event_id"],
-            "source": quote(self._origin, safe="/:@!$&'()*+,;=?~"),
+            "source": quote(self.origin, safe="/:@!$&'()*+,;=?~"),
             "type": TYPE_PREFIX + row["type"],
             "subject": row["subject"],
             "time": row["time"],
@@ -166,11 +248,15 @@ class AuditLog:
     def _compare(self, connection: sa.Connection, file: wal.Wal, state: LogState) -> None:
         size = file.size()
         if size < state.wal_bytes:
-            raise self._differs(
-                f"it has {size} bytes, but {state.wal_bytes} were acknowledged: the end of the log is lost"
+            raise wal.differs(
+                self.path, f"it has {size} bytes, but {state.wal_bytes} were acknowledged: the end of the log is lost"
             )
-        if state.size and file.last_line_sha256(state.wal_bytes) != state.last_line_sha256:
-            raise self._differs(f"its line {state.size} is not the one that was acknowledged")
+        if state.size:
+            last = file.line_before(state.wal_bytes)
+            if last is None or hashlib.sha256(last).hexdigest() != state.last_line_sha256:
+                raise wal.differs(self.path, f"its line {state.size} is not the one that was acknowledged")
+            if _member(last, "seq") != state.size - 1:
+                raise wal.differs(self.path, f"its last line does not have the number of line {state.size}")
         if size > state.wal_bytes:
             self._require_waiting(connection, file, state)
 
@@ -179,29 +265,32 @@ class AuditLog:
         table = tables.outbox
         waiting = table.c.seq.is_(None)
         if connection.execute(sa.select(table.c.outbox_no).where(waiting).limit(1)).first() is None:
-            raise self._differs(f"bytes stand after line {state.size}, but no event waits to be written")
+            raise wal.differs(self.path, f"bytes stand after line {state.size}, but no event waits to be written")
         events = (identifier for line in file.lines(state.wal_bytes) if (identifier := _event_id(line)))
         for chunk in chunks(events):
             known = set(connection.scalars(sa.select(table.c.event_id).where(waiting, table.c.event_id.in_(chunk))))
             if not known.issuperset(chunk):
-                raise self._differs(f"lines stand after line {state.size} that the database does not know")
+                raise wal.differs(self.path, f"lines stand after line {state.size} that the database does not know")
 
-    def _differs(self, finding: str) -> AuditLogError:
-        return AuditLogError(
-            f"the audit log {self.path} is not the one that the database remembers: {finding}",
-            hint="one of the two is not this campaign's, or was restored from a backup: keep both as they are, and "
-            "bring back the log and the database of the same moment; nothing is repaired by itself",
-            changed=wal.KEPT,
-        )
+
+def _overtaken() -> AuditLogError:
+    return AuditLogError(
+        "another process has moved the audit log on in the meantime",
+        hint="run one coordinator at a time, on one host",
+        changed=wal.KEPT,
+    )
 
 
 def _event_id(line: bytes) -> str | None:
     """Id of the event in a line; None for what a torn write left."""
+    identifier = _member(line, "id") if line.endswith(b"\n") else None
+    return identifier if isinstance(identifier, str) else None
+
+
+def _member(line: bytes, name: str) -> object:
+    """One attribute of an entry; None if it has none, or is no entry."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not line.endswith(b"\n") or not isinstance(event, dict):
-        return None
-    identifier = event.get("id")
-    return identifier if isinstance(identifier, str) else None
+    return event.get(name) if isinstance(event, dict) else None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from migrator.audit.log import TYPE_PREFIX, AuditLog
+from migrator.audit.entries import TYPE_PREFIX
+from migrator.audit.log import AuditLog
 from migrator.core.clock import parse_time
 from migrator.core.errors import AuditLogError
 

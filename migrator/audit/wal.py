@@ -5,7 +5,6 @@ become `AuditLogError` here.
 """
 
 import fcntl
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +15,10 @@ from migrator.core.errors import AuditLogError
 from migrator.private_files import sync_folder
 
 KEPT = "what was committed before is kept; its events wait in the database for the log"
+RESTORE = (
+    "keep everything as it is; bring back the log and the database of the same moment from a backup, or find out who "
+    "changed the file: nothing is repaired by itself"
+)
 _BLOCK = 64 * 1024
 _LONGEST = 16 * 1024 * 1024
 
@@ -31,8 +34,8 @@ class Wal:
         """Bytes in the file, acknowledged or not."""
         return os.fstat(self._descriptor).st_size
 
-    def last_line_sha256(self, end: int) -> str | None:
-        """Digest of the line that ends at an offset; None if no line ends there."""
+    def line_before(self, end: int) -> bytes | None:
+        """The line that ends at an offset, without its newline; None if no line ends there."""
         if end < 1 or os.pread(self._descriptor, 1, end - 1) != b"\n":
             return None
         blocks: list[bytes] = []
@@ -45,7 +48,7 @@ class Wal:
             if newline:
                 break
             position = start
-        return hashlib.sha256(b"".join(reversed(blocks))).hexdigest()
+        return b"".join(reversed(blocks))
 
     def lines(self, start: int) -> Iterator[bytes]:
         """Everything from an offset on, a line at a time; a torn or monstrous one lacks its newline."""
@@ -78,7 +81,7 @@ class Wal:
 @contextmanager
 def locked(path: Path, *, read_only: bool = False) -> Iterator[Wal]:
     """The file, for this process alone; waits for whoever has it. It must exist."""
-    with _explained(path):
+    with explained(path):
         descriptor = _lock(path, os.O_RDONLY if read_only else os.O_RDWR)
         try:
             yield Wal(descriptor, path)
@@ -88,7 +91,7 @@ def locked(path: Path, *, read_only: bool = False) -> Iterator[Wal]:
 
 def make(path: Path) -> bool:
     """Make an empty file of mode 0600 and its folder of mode 0700; False, and nothing done, if the file is there."""
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -100,7 +103,7 @@ def make(path: Path) -> bool:
 
 def read_lines(path: Path, end: int) -> Iterator[bytes]:
     """The lines up to an offset that the log has acknowledged, without their newlines; needs no lock."""
-    with _explained(path), os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+    with explained(path), os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
         read = 0
         while read < end:
             line = file.readline()
@@ -113,7 +116,7 @@ def read_lines(path: Path, end: int) -> Iterator[bytes]:
 def _lock(path: Path, flags: int) -> int:
     """Open and lock; once more if the file was replaced while we waited for the lock."""
     while True:
-        descriptor = _open(path, flags)
+        descriptor = open_regular(path, flags)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         ours, there = os.fstat(descriptor), path.lstat()
         if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino):
@@ -121,7 +124,8 @@ def _lock(path: Path, flags: int) -> int:
         os.close(descriptor)
 
 
-def _open(path: Path, flags: int) -> int:
+def open_regular(path: Path, flags: int) -> int:
+    """Open what is a file and no link, pipe or device. Raises `OSError`, and `AuditLogError` for what is neither."""
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -129,8 +133,19 @@ def _open(path: Path, flags: int) -> int:
     return descriptor
 
 
+def differs(path: Path, finding: str) -> AuditLogError:
+    """The log and what the database remembers of it don't fit together."""
+    return AuditLogError(
+        f"the audit log {path} is not the one that the database remembers: {finding}",
+        hint="one of the two is not this campaign's, or was restored from a backup: keep both as they are, and "
+        "bring back the log and the database of the same moment; nothing is repaired by itself",
+        changed=KEPT,
+    )
+
+
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Turn errors of the system into `AuditLogError`."""
     try:
         yield
     except FileNotFoundError:
@@ -141,7 +156,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise AuditLogError(
-            f"the audit log can't be written: {path}: {error.strerror}",
+            f"the audit log can't be read or written: {path}: {error.strerror}",
             hint="check free space and the permissions of audit.directory; then go on",
             changed=KEPT,
         ) from None

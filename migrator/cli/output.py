@@ -7,7 +7,7 @@ identifiers come from outside and must not steer a terminal.
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
@@ -75,6 +75,13 @@ class Output:
         """Lines for people alone."""
         return self._write_lines(lines) if self.form == "human" else self._open
 
+    def raw(self, pieces: Iterable[bytes]) -> None:
+        """Bytes of a format of their own, exactly as they are, whatever form was asked for."""
+        with self._contained():
+            for piece in pieces:
+                self._stream.buffer.write(piece)
+            self._stream.flush()
+
     @contextmanager
     def listing(self, schema: str, member: str, kind: str) -> Iterator[Listing]:
         """A long result, entry by entry; never held in memory.
@@ -106,11 +113,17 @@ class Output:
         return line.replace(word, click.style(word, **_COLORS[word]), 1) if self.color and word in _COLORS else line
 
     def _write(self, text: str, end: str = "\n") -> bool:
-        if not self._open:
-            return False
+        if self._open:
+            with self._contained():
+                self._stream.write(text + end)
+                self._stream.flush()
+        return self._open
+
+    @contextmanager
+    def _contained(self) -> Iterator[None]:
+        """A reader that is gone ends the writing; a full disk is an error that says what was done."""
         try:
-            self._stream.write(text + end)
-            self._stream.flush()
+            yield
         except BrokenPipeError:
             self._open = False
             _forget(self._stream)
@@ -122,7 +135,6 @@ class Output:
                 hint="give it somewhere to go, and ask again",
                 changed="what the command does was done",
             ) from None
-        return self._open
 
 
 class _Listing:

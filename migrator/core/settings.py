@@ -3,11 +3,13 @@
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from migrator.core.encoding import b64url_decode
 from migrator.core.model import Environment, Quorum
+from migrator.core.notes import KeyKind, parse_vkey
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
 _SHARE = re.compile(r"(\d{1,9})\Z|(\d{1,3}(?:\.\d{1,4})?)%\Z")
@@ -34,6 +36,21 @@ def _rate(value: str) -> str:
 def _public_key(value: str) -> str:
     if len(b64url_decode(value)) != 32:
         raise ValueError("an issuer's key is an Ed25519 public key, 32 bytes in base64url without padding")
+    return value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("an address reads like https://host/path")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("this address is shown in plain: it can't hold a password")
+    return value
+
+
+def _witness_key(value: str) -> str:
+    if parse_vkey(value).kind is not KeyKind.COSIGNATURE:
+        raise ValueError("a witness's key is a verifier key for cosignatures, of type 0x04")
     return value
 
 
@@ -145,11 +162,26 @@ class NotifySettings(_Section):
 
 
 class AuditSettings(_Section):
-    """Where the audit log lies and what signs it. `origin` defaults to `localhost/migrator/<campaign>`."""
+    """Where the audit log lies, what signs it, and who else vouches for it.
+
+    `origin` defaults to `localhost/migrator/<campaign>`. `witnesses`: address → verifier key (c2sp.org/tlog-witness).
+    `timestamp_url`: an RFC 3161 authority; `timestamp_certificates`: a PEM file with its roots and intermediates.
+    """
 
     directory: str = "audit"
     origin: str | None = None
     signing_key: str = "file:audit.key"
+    witnesses: dict[Annotated[str, AfterValidator(_web_address)], Annotated[str, AfterValidator(_witness_key)]] = {}
+    timestamp_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    timestamp_certificates: str | None = None
+
+    @model_validator(mode="after")
+    def _timestamps_can_be_checked(self) -> Self:
+        if self.timestamp_url is not None and self.timestamp_certificates is None:
+            raise ValueError(
+                "audit.timestamp_url needs audit.timestamp_certificates: what can't be checked is no proof"
+            )
+        return self
 
 
 class Settings(_Section):

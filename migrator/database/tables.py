@@ -410,4 +410,8 @@ audit_state = Table(
     Column("size", BigInteger, nullable=False),
     Column("wal_bytes", BigInteger, nullable=False),
     Column("last_line_sha256", String(64), nullable=False),
+    # The last checkpoint that was signed: leaves, root in hex (empty: none yet), and where the file had come to.
+    Column("checkpoint_size", BigInteger, nullable=False),
+    Column("checkpoint_root", String(64), nullable=False),
+    Column("checkpoint_wal_bytes", BigInteger, nullable=False),
 )

@@ -35,6 +35,7 @@ from migrator.execution import runs, shards
 from migrator.execution.assignment import Assignment, OutcomeCount, ShardResult
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import cutover_reached, require_cutover, require_open
+from migrator.execution.journal import Journal
 from migrator.execution.lease import Lease
 from migrator.execution.runs import Run, RunSummary
 from migrator.execution.status import summary_of
@@ -76,7 +77,7 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     leases.require_free(campaign)
     stored.require_executable(campaign, found)
     require_open(campaign, options.confirm)
-    campaign.audit.check()
+    campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="execute") as lease:
         return session.drive(runs.begin(campaign, found), found.watermarks, lease)
 
@@ -93,7 +94,7 @@ def resume(
     plan = stored.load(campaign, run.plan_id)
     stored.require_current(campaign, plan)
     require_cutover(campaign)
-    campaign.audit.check()
+    campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="resume") as lease:
         return session.drive(runs.take_up(campaign, run.run_id), plan.watermarks, lease)
 
@@ -126,6 +127,11 @@ class _Session:
         """Work until the run is complete or has to stop; then say where it stands."""
         todo = shards.cut(self.campaign, run, self.engine.workers)
         budget = self._budget(run)
+        journal = Journal(self.campaign, run.run_id)
+        self.error = journal.seal() or journal.anchor(self.progress)
+        if self.error is not None:
+            self.stopping = StopReason.AUDIT_LOG
+            return self._conclude(run, journal)
         self._announce(run)
         queue = Queue(
             [self._assignment(run.run_id, run.plan_id, run.generation, watermarks, shard) for shard in todo],
@@ -134,22 +140,23 @@ class _Session:
         try:
             while queue.busy:
                 self._take(queue.step(paused=self.stopping is not None))
-                self._look_around(run, lease, budget)
+                self._look_around(run, lease, budget, journal)
         finally:
             queue.close()
-        return self._conclude(run)
+        return self._conclude(run, journal)
 
     def _take(self, results: Sequence[ShardResult | MigratorError]) -> None:
         for result in results:
             if isinstance(result, MigratorError) and self.error is None:
                 self.error = result
 
-    def _look_around(self, run: Run, lease: Lease, budget: int) -> None:
+    def _look_around(self, run: Run, lease: Lease, budget: int, journal: Journal) -> None:
         """Everything that may end a session before its shards do."""
         moved, failures = self._committed(run)
         self.progress.advance(moved - self.told)
         self.told = moved
-        self._write_log()
+        failed = journal.keep()
+        self.error = self.error or failed
         reason = self.signal.requested
         if lease.lost.is_set():
             self.error = self.error or LeaseHeldError("the campaign's lease was lost to another process")
@@ -163,8 +170,9 @@ class _Session:
             self.stopping = reason
             self.progress.note(f"stopping ({reason.value}): waiting for the next checkpoint")
             runs.request_stop(self.campaign, run, reason)
+            self.error = self.error or journal.seal()
 
-    def _conclude(self, run: Run) -> RunSummary:
+    def _conclude(self, run: Run, journal: Journal) -> RunSummary:
         worked = time.monotonic() - self.began
         with self.campaign.database.read() as connection:
             found = summary_of(connection, run, worked_seconds=worked, moved=self.told)
@@ -180,16 +188,11 @@ class _Session:
                 changed=RESUMABLE,
             )
         self.campaign.audit.flush()
+        self.error = self.error or journal.anchor(self.progress)
         if self.error is not None:
             raise resumable(self.error)
         with self.campaign.database.read() as connection:
             return summary_of(connection, runs.find(connection, run.run_id), moved=0)
-
-    def _write_log(self) -> None:
-        try:
-            self.campaign.audit.flush()
-        except AuditLogError as error:
-            self.error = self.error or error
 
     def _time_is_over(self) -> bool:
         limit = self.options.max_duration_seconds

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migrator.audit.entries import same_event
 from migrator.audit.events import EventType
-from migrator.audit.log import TYPE_PREFIX
 from migrator.campaign import Campaign
 from migrator.core.lifecycle import RunState
 from migrator.database import tables
@@ -162,16 +162,6 @@ def check_log(campaign: Campaign, connection: sa.Connection, findings: Findings)
 
 def _same(line: bytes, row: sa.RowMapping, number: int) -> bool:
     try:
-        entry = json.loads(line)
-        return bool(
-            entry["seq"] == row["seq"] == number
-            and entry["id"] == row["event_id"]
-            and entry["type"] == TYPE_PREFIX + row["type"]
-            and entry.get("subject") == row["subject"]
-            and entry.get("runid") == row["run_id"]
-            and entry["actor"] == row["actor"]
-            and entry["time"] == row["time"]
-            and entry["data"] == json.loads(row["data"])
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return same_event(json.loads(line), row, number)
+    except (ValueError, TypeError, RecursionError):
         return False

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.audit.log import AuditLog
@@ -12,6 +14,7 @@ from migrator.database import tables
 from migrator.database.connect import Database
 
 ORIGIN = "example.org/migrator/dm"
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NOW = datetime(2026, 5, 8, 12, tzinfo=UTC)
 
 
@@ -22,7 +25,12 @@ def open_database(folder: Path, *, read_only: bool = False) -> Database:
 
 def open_log(folder: Path, *, read_only: bool = False) -> AuditLog:
     """The log in a folder on a database connection of its own."""
-    return AuditLog(open_database(folder, read_only=read_only), folder / "audit", origin=ORIGIN)
+    return log_of(open_database(folder, read_only=read_only), folder)
+
+
+def log_of(database: Database, folder: Path, **values: Any) -> AuditLog:
+    """The log in a folder on a given database connection."""
+    return AuditLog(database, folder / "audit", origin=ORIGIN, load_key=lambda: KEY, **values)
 
 
 def make_log(folder: Path) -> AuditLog:
@@ -37,7 +45,7 @@ def make_log(folder: Path) -> AuditLog:
 
 def record(folder: Path, count: int, *, type: EventType = EventType.KEY_CREATED, start: int = 0, **values: Any) -> None:  # noqa: A002 - as in Event
     """Commit events to the outbox, numbered in their data."""
-    events = [Event(type=type, data={"n": start + n}, **values) for n in range(count)]
+    events = [Event(**{"type": type, "data": {"n": start + n}, **values}) for n in range(count)]
     with open_database(folder).write("test") as connection:
         outbox.record(connection, events, actor="tester", now=NOW)
 

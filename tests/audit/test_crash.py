@@ -1,22 +1,30 @@
 """G3: the log has each event once, wherever a sequencer is killed."""
 
+import itertools
 import os
+import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.audit.log import AuditLog
-from tests.audit.support import ORIGIN, entries, make_log, numbers, open_database, open_log, record
+from migrator.audit import verifying
+from migrator.core.errors import MigratorError
+from migrator.core.progress import NoProgress
+from tests.audit.support import entries, log_of, make_log, numbers, open_database, open_log, record
 
 STEPS = [
     ("audit-wal-sync", "before"),
     ("audit-wal-sync", "after"),
     ("audit-acknowledge", "before"),
     ("audit-acknowledge", "after"),
+    ("audit-checkpoint", "before"),
+    ("audit-checkpoint", "after"),
 ]
 KILLED = 77
+BROKEN = 99
 
 
 def flush_and_die(folder: Path, at: tuple[str, str]) -> None:
@@ -30,7 +38,7 @@ def flush_and_die(folder: Path, at: tuple[str, str]) -> None:
 
         database = open_database(folder)
         database.boundary = boundary
-        AuditLog(database, folder / "audit", origin=ORIGIN).flush()
+        log_of(database, folder).flush()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
 
@@ -40,8 +48,11 @@ def check_whole(folder: Path, count: int) -> None:
     assert numbers(folder) == list(range(count))
     assert [entry["seq"] for entry in entries(folder)] == list(range(count))
     log = open_log(folder)
-    log.check()
+    log.check(replay=True)
     assert log.state().size == count
+    found = verifying.verify(log, NoProgress())
+    assert found.findings == []
+    assert (found.size, found.checked["leaves"]) == (count, count)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -98,3 +109,87 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         flush_and_die(tmp_path, step)
     open_log(tmp_path).flush()
     check_whole(tmp_path, count)
+
+
+# --- between any two calls to the system ---
+
+
+def in_a_child(act: Callable[[], None]) -> int:
+    """Exit status of a process that does something and ends without any clean-up."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+            os._exit(0)
+        finally:
+            os._exit(BROKEN)  # never back into the test run
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def flush_until(folder: Path, calls: int) -> bool:
+    """Flush in another process that dies at its n-th fsync or rename; False if it came to the end."""
+    left = itertools.count(calls, -1)
+
+    def counted(original: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            if next(left) == 0:
+                os._exit(KILLED)
+            return original(*arguments)
+
+        return call
+
+    def act() -> None:
+        for owner, name in ((os, "fsync"), (os, "replace"), (Path, "replace"), (os, "ftruncate")):
+            setattr(owner, name, counted(getattr(owner, name)))
+        open_log(folder).flush()
+
+    status = in_a_child(act)
+    assert status in (0, KILLED)
+    return status == KILLED
+
+
+@pytest.mark.parametrize("count", [3, 300, 2100])
+def test_killed_at_any_file(tmp_path: Path, count: int) -> None:
+    """Killed before each fsync and rename in turn, by ever later ones: nothing is lost, repeated or signed twice."""
+    make_log(tmp_path)
+    record(tmp_path, 254)
+    open_log(tmp_path).flush()
+    record(tmp_path, count, start=254)
+    calls = 0
+    while flush_until(tmp_path, calls):
+        calls += 1 + calls // 8
+    assert calls > 10
+    check_whole(tmp_path, 254 + count)
+
+
+def test_killed_while_events_go_on_coming(tmp_path: Path) -> None:
+    """What a death left is behind a log that has meanwhile grown: the checkpoint that was signed is honoured."""
+    make_log(tmp_path)
+    count = 0
+    for calls in range(0, 40, 3):
+        record(tmp_path, 90, start=count)
+        count += 90
+        flush_until(tmp_path, calls)
+    open_log(tmp_path).flush()
+    check_whole(tmp_path, count)
+
+
+@pytest.mark.parametrize("room", [10, 5_000, 20_000, 60_000, 100_000])
+def test_a_full_disk(tmp_path: Path, room: int) -> None:
+    """A file that may not grow any more stops the log with an error of ours; with room it goes on, whole."""
+    make_log(tmp_path)
+    record(tmp_path, 300)
+    log = open_log(tmp_path)
+    database = open_database(tmp_path)
+    with database.read():  # its own files are there before the limit comes
+
+        def act() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+            try:
+                log.flush()
+            except MigratorError:  # the database has files of its own that may not grow
+                os._exit(KILLED)
+
+        assert in_a_child(act) == KILLED
+    open_log(tmp_path).flush()
+    check_whole(tmp_path, 300)

@@ -17,7 +17,7 @@ from migrator.audit import log as log_module
 from migrator.audit.events import EventType
 from migrator.core.errors import AuditLogError, ExitStatus
 from migrator.database import tables
-from tests.audit.support import NOW, ORIGIN, entries, make_log, numbers, open_database, open_log, record
+from tests.audit.support import NOW, entries, log_of, make_log, numbers, open_database, open_log, record
 
 
 def test_create_makes_a_private_empty_log_once(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_second_sequencer_elsewhere_is_found_out(tmp_path: Path) -> None:
     database = open_database(tmp_path)
     database.boundary = meanwhile
     with pytest.raises(AuditLogError, match="another process"):
-        log_module.AuditLog(database, tmp_path / "audit", origin=ORIGIN).flush()
+        log_of(database, tmp_path).flush()
 
 
 def test_now_is_what_was_recorded(tmp_path: Path) -> None:

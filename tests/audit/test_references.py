@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from migrator.audit import outbox, references
+from migrator.audit import outbox, references, verifying
 from migrator.audit.events import Event, EventType
 from migrator.audit.references import References, ensure_salts
 from migrator.core.errors import IntegrityError
+from migrator.core.progress import NoProgress
 from migrator.database import tables
-from tests.audit.support import NOW, make_log, open_database
+from tests.audit.support import NOW, make_log, open_database, open_log
 
 KEY = bytes(range(32))
 
@@ -95,3 +96,24 @@ def test_events_go_with_their_transaction(tmp_path: Path) -> None:
     first, second = log.lines()
     assert b'"data":{"a":{"x":1,"y":2},"b":1,"n":null,"t":true}' in first
     assert json.loads(first)["id"] != json.loads(second)["id"]
+
+
+def test_an_erased_salt_leaves_a_log_that_verifies(tmp_path: Path) -> None:
+    """Erasure changes no entry: the log verifies, and nothing that is left leads from a subject to its entries."""
+    log = make_log(tmp_path)
+    with open_database(tmp_path).write("test") as connection:
+        ensure_salts(connection, ["ana", "ben"])
+        before = References(KEY).accounts(connection, ["ana", "ben"])
+        events = [Event(type=EventType.EXPORT_RECORDED, subject=before[name]) for name in ("ana", "ben")]
+        outbox.record(connection, events, actor="a", now=NOW)
+    log.flush()
+    with open_database(tmp_path).write("test") as connection:
+        connection.execute(tables.reference_salt.delete().where(tables.reference_salt.c.subject_id == "ana"))
+    found = verifying.verify(open_log(tmp_path), NoProgress())
+    assert (found.ok, found.size) == (True, 2)
+    with open_database(tmp_path).write("test") as connection:
+        with pytest.raises(IntegrityError):
+            References(KEY).accounts(connection, ["ana"])
+        assert References(KEY).accounts(connection, ["ben"])["ben"] == before["ben"]
+        ensure_salts(connection, ["ana"])
+        assert References(KEY).accounts(connection, ["ana"])["ana"] != before["ana"]

@@ -1,16 +1,20 @@
-"""audit show."""
+"""audit show, verify, consistency."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import click
 
-from migrator import audit_review
+from migrator import anchoring, audit_review
+from migrator.audit import consistency, verifying
 from migrator.audit.query import Filters
 from migrator.cli.command import AUDITED, Group
+from migrator.cli.commands import audit_evidence
 from migrator.cli.options import MOMENT
 from migrator.cli.session import Session
 from migrator.cli.views import audit as views
+from migrator.core.errors import ExitStatus, UsageError
 
 
 @click.group(cls=Group)
@@ -48,5 +52,37 @@ def show(
                 if not listing.add(entry, views.line(entry)):
                     break
 
+
+@audit.command(name="verify", statuses=AUDITED)
+@click.option("--from", "first", type=click.IntRange(min=0), default=0, metavar="N", help="From that entry on.")
+@click.option("--to", "end", type=click.IntRange(min=0), metavar="N", help="Before that entry.")
+@click.option("--trusted-checkpoint", "trusted", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              metavar="FILE", help="A signed checkpoint kept elsewhere: the log must begin with it.")  # fmt: skip
+@click.pass_obj
+def verify(session: Session, first: int, end: int | None, trusted: Path | None) -> ExitStatus:
+    """Verify the audit log: entries, tiles, every checkpoint, and what the database has of it. Changes nothing."""
+    if end is not None and end < first:
+        raise UsageError("--to is before --from", hint="leave one out")
+    with session.campaign(read_only=True) as campaign, session.progress() as progress:
+        kept = None if trusted is None else verifying.read_trusted(trusted)
+        anchors = anchoring.anchors_of(campaign)
+        found = verifying.verify(campaign.audit, progress, first=first, end=end, trusted=kept, anchors=anchors)
+    session.output.result(views.verified(found))
+    return ExitStatus.OK if found.ok else ExitStatus.AUDIT_LOG
+
+
+@audit.command(name="consistency", statuses=AUDITED)
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.pass_obj
+def prove_consistency(session: Session, old: str, new: str) -> None:
+    """Prove that the log only grew from OLD to NEW, each a number of entries or a file with a signed checkpoint."""
+    with session.campaign(read_only=True) as campaign:
+        found = consistency.prove(campaign.audit, old, new)
+    session.output.result(views.consistent(found))
+
+
+for command in audit_evidence.COMMANDS:
+    audit.add_command(command)
 
 COMMANDS: Final[tuple[click.Command, ...]] = (audit,)

@@ -34,6 +34,9 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("wal_bytes", sa.BigInteger(), nullable=False),
         sa.Column("last_line_sha256", sa.String(length=64), nullable=False),
+        sa.Column("checkpoint_size", sa.BigInteger(), nullable=False),
+        sa.Column("checkpoint_root", sa.String(length=64), nullable=False),
+        sa.Column("checkpoint_wal_bytes", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("origin"),
     )
     op.create_table(

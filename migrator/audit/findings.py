@@ -1,0 +1,66 @@
+"""What a verification of the log finds: faults and notes, the first hundred of them in words."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from migrator.core.merkle import EMPTY_ROOT
+
+MOST_FINDINGS: Final = 100
+
+
+class FindingKind(StrEnum):
+    """What part of the log a finding is about. Notes are no fault of the log's."""
+
+    KEY = "key"
+    CHECKPOINT = "checkpoint"
+    TRUSTED_CHECKPOINT = "trusted_checkpoint"
+    TILE = "tile"
+    BUNDLE = "bundle"
+    LINES = "lines"
+    SEQUENCE = "sequence"
+    DATABASE = "database"
+    ANCHOR = "anchor"
+    UNSIGNED_TAIL = "unsigned_tail"
+    SILENCE = "silence"
+    UNANCHORED_TAIL = "unanchored_tail"
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it is worth knowing without making the log wrong."""
+        return self in (FindingKind.UNSIGNED_TAIL, FindingKind.SILENCE, FindingKind.UNANCHORED_TAIL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was found. `at`: number of the leaf, or size of the checkpoint, that it is about."""
+
+    kind: FindingKind
+    message: str
+    at: int | None = None
+
+
+@dataclass(slots=True)
+class Verification:
+    """What a verification found. `size`, `root`: of the newest checkpoint; `findings` has the first 100 of them."""
+
+    size: int = 0
+    root: bytes = EMPTY_ROOT
+    checkpoints: int = 0
+    checked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("leaves", "tiles", "bundles", "tail"), 0))
+    findings: list[Finding] = field(default_factory=list)
+    more_findings: int = 0
+    faults: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing contradicts the log."""
+        return self.faults == 0
+
+    def add(self, kind: FindingKind, message: str, at: int | None = None) -> None:
+        """Take note of something."""
+        self.faults += not kind.is_note
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(Finding(kind=kind, message=message, at=at))
+        else:
+            self.more_findings += 1

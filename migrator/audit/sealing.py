@@ -1,0 +1,260 @@
+"""From lines to evidence: turns acknowledged lines into tiles and bundles, and signs checkpoints over them.
+
+1. Everything is made from acknowledged lines of the WAL behind the last recorded checkpoint, in normal work as after a
+   crash: the same lines give the same files, so that whatever a crash left is completed or found there already.
+2. Order: tiles and bundles durable; `checkpoints/<size>`; `checkpoint`; then the database is told (by the caller).
+   Hence no checkpoint covers what the database does not know, nor is the database ahead of `checkpoint`.
+3. The tree that is signed grows from the tiles of the last checkpoint, whose root must be the recorded one: what is
+   signed extends what was signed. A checkpoint of a size that was signed before must be the same.
+4. No two checkpoints are more than `EVERY` leaves apart. In bulk they fall on the edges of tiles, where no partial
+   tile of leaves is needed, and up to `GROUP` of them share one trip to the disk.
+
+Measured on 2 cores (Xeon 2.5 GHz), a million lines of 380 bytes already in the WAL: see `tests/audit/bulk.py`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from migrator.audit import wal
+from migrator.audit.directory import CHECKPOINT, VKEY, LogDirectory
+from migrator.core import notes, proofs, tiles
+from migrator.core.errors import AuditLogError, ConfigError
+from migrator.core.merkle import Frontier, leaf_hash
+from migrator.core.notes import Checkpoint, NoteError
+from migrator.core.tiles import GrowingTree, TileHashes
+
+EVERY: Final = 1000
+"""Most leaves between two checkpoints (formats, section 7)."""
+GROUP: Final = 32
+"""Checkpoints that are made durable together; bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The last checkpoint as the database remembers it: leaves, root in hex, and where the WAL had come to."""
+
+    size: int = 0
+    root: str = ""
+    wal_bytes: int = 0
+
+
+class Sealer:
+    """Makes and guards what is signed of one log. To be used under the WAL's lock."""
+
+    def __init__(self, directory: LogDirectory, origin: str, load_key: Callable[[], Ed25519PrivateKey]) -> None:
+        self._directory = directory
+        self._origin = origin
+        self._load_key = load_key
+        self._key: Ed25519PrivateKey | None = None
+        self._tree: GrowingTree | None = None
+        self._published: Checkpoint | None = None
+        self._note: bytes | None = None
+
+    def publish_key(self, head: Head) -> None:
+        """Write `log.vkey` for a log that has signed nothing yet; otherwise it must be there and be our key's."""
+        ours = f"{self._verifier().encode()}\n".encode()
+        theirs = self._directory.read(VKEY)
+        if theirs is None and head.size == 0 and self._directory.read(CHECKPOINT) is None:
+            self._directory.put({VKEY: ours})
+        elif theirs is None:
+            raise self._refused(f"{VKEY} is missing")
+        elif theirs != ours:
+            raise self._refused(
+                f"{VKEY} is not that of audit.signing_key: another key has signed this log",
+                hint="restore the key file that the campaign began with, or the log's directory",
+            )
+
+    def compare(self, file: wal.Wal, head: Head, size: int, *, own_key: bool) -> None:
+        """`checkpoint`, the right edge of the tiles, the WAL and the database fit together; `AuditLogError` if not.
+
+        Cheap after the first time. `size`: leaves that the database has acknowledged.
+        """
+        if own_key:
+            self.publish_key(head)
+        self._tree_at(file, head, size)
+
+    def replay(self, file: wal.Wal, head: Head) -> None:
+        """Hash every line up to the last checkpoint: all of the log is what was signed. 200,000 lines a second."""
+        if head.size == 0:
+            return
+        tree = Frontier()
+        for line in islice(file.lines(0), head.size):
+            tree.append(leaf_hash(line[:-1]))
+        if tree.root().hex() != head.root:
+            raise self._refused(
+                f"the lines of wal.jsonl are not the {head.size} that the last checkpoint was signed over: "
+                "a line was altered",
+                hint=f"`migrator audit verify` finds it; {wal.RESTORE}",
+            )
+
+    def advance(self, file: wal.Wal, head: Head, size: int, *, everything: bool) -> Iterator[Head]:
+        """Sign what is due, or `everything`; the caller records each head before it takes the next."""
+        tree = self._tree_at(file, head, size)
+        published = self._published.size if self._published is not None else 0
+        targets = _due(head.size, size, published, everything=everything)
+        lines, offset = file.lines(head.wal_bytes), head.wal_bytes
+        self._tree = None  # while files are missing, the tree in memory runs ahead of them
+        while group := list(islice(targets, GROUP)):
+            files: dict[str, bytes] = {}
+            full: list[str] = []
+            checkpoints = []
+            for target in group:
+                offset += self._grow(tree, lines, target, files, full)
+                checkpoints.append(Checkpoint(origin=self._origin, size=target, root=tree.root()))
+            for name in full:
+                files = {n: data for n, data in files.items() if not n.startswith(f"{name}.p/")}
+            self._directory.put(files)
+            self._publish(checkpoints)
+            yield Head(size=tree.size, root=tree.root().hex(), wal_bytes=offset)
+            self._directory.drop_partials(full)
+        self._tree = tree
+
+    # --- signing ---
+
+    def _grow(
+        self, tree: GrowingTree, lines: Iterator[bytes], target: int, files: dict[str, bytes], full: list[str]
+    ) -> int:
+        """Add lines up to a size, and the files that its checkpoint needs; returns the bytes read."""
+        wanted = target - tree.size
+        taken = list(islice(lines, wanted))
+        if len(taken) < wanted or not taken[-1].endswith(b"\n"):
+            raise self._refused("wal.jsonl has fewer lines than were acknowledged")
+        for name, data in tree.append([line[:-1] for line in taken]):
+            files[name] = data
+            full.append(name)
+        files.update(tree.partial_files())
+        return sum(map(len, taken))
+
+    def _publish(self, checkpoints: list[Checkpoint]) -> None:
+        """Sign; first the kept copies, then the one that everybody reads."""
+        signed = {f"checkpoints/{c.size}": self._sign(c) for c in checkpoints}
+        self._directory.put(signed)
+        newest = checkpoints[-1]
+        note = signed[f"checkpoints/{newest.size}"]
+        if note != self._note:
+            self._directory.replace_checkpoint(note)
+        self._published, self._note = newest, note
+
+    def _sign(self, checkpoint: Checkpoint) -> bytes:
+        """A signed note; the one that is kept where this size was signed before."""
+        before = self._directory.read(f"checkpoints/{checkpoint.size}")
+        for note in (before, self._note if self._published and self._published.size == checkpoint.size else None):
+            if note is not None and self._open(note) != checkpoint:
+                raise self._refused(
+                    f"a checkpoint over {checkpoint.size} entries was signed that is not this log's: the log was forked"
+                )
+        if before is not None:
+            return before
+        return notes.sign_note(checkpoint.body(), self._origin, self._signing_key())
+
+    # --- what is there ---
+
+    def _tree_at(self, file: wal.Wal, head: Head, size: int) -> GrowingTree:
+        """The tree of the recorded checkpoint, from memory if nobody else went on with the log."""
+        note = self._directory.read(CHECKPOINT)
+        if self._tree is None or self._tree.size != head.size or note != self._note:
+            self._published = self._compare_checkpoint(note, head, size)
+            self._tree = self._load_tree(file, head)
+            self._note = note
+        return self._tree
+
+    def _compare_checkpoint(self, note: bytes | None, head: Head, size: int) -> Checkpoint | None:
+        if note is None:
+            if head.size:
+                raise self._refused(f"there is no checkpoint, but one over {head.size} entries was signed")
+            return None
+        published = self._open(note)
+        if published.size > size:
+            raise self._refused(
+                f"the log has a checkpoint over {published.size} entries, the database knows of {size}: "
+                "the database is older than the log"
+            )
+        if published.size < head.size:
+            raise self._refused(
+                f"the log's checkpoint covers {published.size} entries, the database remembers one over {head.size}: "
+                "the log is older than the database"
+            )
+        if published.size == head.size and published.root.hex() != head.root:
+            raise self._refused(
+                f"the checkpoint over {head.size} entries has another root than the database remembers: "
+                "the log was forked"
+            )
+        return published
+
+    def _load_tree(self, file: wal.Wal, head: Head) -> GrowingTree:
+        """From the tiles; their root must be the recorded one, their last leaf the line of the WAL."""
+        if head.size == 0:
+            return GrowingTree()
+        read = self._directory.tile
+        index, width = divmod(head.size, tiles.WIDTH)
+        try:
+            tree = GrowingTree.load(head.size, read, self._directory.entries(index, width) if width else [])
+        except ValueError:
+            raise self._refused(f"the entry bundle {tiles.tile_path('entries', index, width)} was altered") from None
+        hashes = TileHashes(read, head.size)
+        if tree.root().hex() != head.root or proofs.tree_hash(hashes, head.size) != tree.root():
+            raise self._refused(f"the tiles are not those that the checkpoint over {head.size} entries was signed over")
+        last = file.line_before(head.wal_bytes)
+        if last is None or leaf_hash(last) != hashes(0, head.size - 1):
+            raise self._refused(f"line {head.size} of wal.jsonl is not the one that was signed")
+        return tree
+
+    def _open(self, note: bytes) -> Checkpoint:
+        """Verify a checkpoint by the log's own key."""
+        key = self._directory.read(VKEY)
+        if key is None:
+            raise self._refused(f"{VKEY} is missing")
+        return open_checkpoint(note, key, self._origin, str(self._directory.path))
+
+    # --- the key ---
+
+    def _signing_key(self) -> Ed25519PrivateKey:
+        if self._key is None:
+            self._key = self._load_key()
+        return self._key
+
+    def _verifier(self) -> notes.VerifierKey:
+        try:
+            return notes.verifier(self._origin, self._signing_key().public_key())
+        except NoteError:
+            raise ConfigError(
+                "audit.origin can't name a log", hint="for example example.org/migrator/name; no spaces, no plus"
+            ) from None
+
+    def _refused(self, finding: str, hint: str = wal.RESTORE) -> AuditLogError:
+        return AuditLogError(f"the audit log {self._directory.path}: {finding}", hint=hint, changed=wal.KEPT)
+
+
+def open_checkpoint(note: bytes, key: bytes, origin: str, where: str) -> Checkpoint:
+    """A checkpoint of this log, verified by the text of its `log.vkey`; `AuditLogError` says what is wrong."""
+    try:
+        opened = notes.open_note(note, [key.decode("ascii")])
+        checkpoint = Checkpoint.parse(opened.body)
+    except (NoteError, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, NoteError) else f"{VKEY} is not text"
+        raise AuditLogError(
+            f"{where}: a checkpoint does not verify: {reason}", hint=wal.RESTORE, changed=wal.KEPT
+        ) from None
+    if checkpoint.origin != origin:
+        raise AuditLogError(
+            f"{where}: a checkpoint is of the log {checkpoint.origin!r}, not {origin!r}",
+            hint="check audit.directory and audit.origin",
+            changed=wal.KEPT,
+        )
+    return checkpoint
+
+
+def _due(signed: int, size: int, published: int, *, everything: bool) -> Iterator[int]:
+    """The sizes to sign. First the one that was published but not recorded, if a crash left it so."""
+    if published > signed:
+        yield published
+        signed = published
+    while size - signed >= EVERY:
+        signed = (signed + EVERY) // tiles.WIDTH * tiles.WIDTH
+        yield signed
+    if everything and size > signed:
+        yield size

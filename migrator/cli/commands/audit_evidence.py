@@ -1,0 +1,74 @@
+"""audit prove, export, reconcile, anchor: the log as evidence for others."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from migrator import anchoring, evidence
+from migrator.audit import exporting
+from migrator.audit.anchors.asking import AnchorState
+from migrator.audit.exporting import ExportFormat
+from migrator.cli.command import AUDITED, Command
+from migrator.cli.session import Session
+from migrator.cli.views import evidence as views
+from migrator.core.errors import ExitStatus
+
+
+@click.command(name="prove", cls=Command, statuses=AUDITED)
+@click.option("--account", metavar="ACCOUNT", help="Entries about an account; being asked is itself an entry.")
+@click.option("--conversation", metavar="CONVERSATION", help="Entries about a conversation; the same.")
+@click.option("--seq", type=click.IntRange(min=0), metavar="N", help="The entry with that number.")
+@click.option("--message", metavar="ID", help="And the page of the conversation that holds a message.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("proof"), show_default=True, metavar="DIR",
+              help="A new folder for the bundle.")  # fmt: skip
+@click.pass_obj
+def prove(
+    session: Session, account: str | None, conversation: str | None, seq: int | None, message: str | None, out: Path
+) -> None:
+    """Write proofs that anybody can check offline: entries, proofs, the log's key, a README and a verifier."""
+    with session.campaign() as campaign:
+        bundle = evidence.prove(campaign, out, account=account, conversation=conversation, seq=seq, message=message)
+    session.output.result(views.proved(bundle))
+
+
+@click.command(name="export", cls=Command, statuses=AUDITED)
+@click.option("--format", "form", type=click.Choice([form.value for form in ExportFormat]), default="jsonl",
+              show_default=True, help="The entries as they were hashed, or as OCSF events (a view).")  # fmt: skip
+@click.option("--from", "first", type=click.IntRange(min=0), default=0, metavar="N", help="From entry N on.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Into a new file, not standard output.")
+@click.pass_obj
+def export(session: Session, form: str, first: int, save: Path | None) -> None:
+    """Write the log out for other programs, one entry a line."""
+    chosen = ExportFormat(form)
+    with session.campaign(read_only=True) as campaign:
+        lines = exporting.lines(campaign.audit, chosen, first=first)
+        if save is None:
+            session.output.raw(line + b"\n" for line in lines)
+        else:
+            count = exporting.save(lines, save)
+            session.output.result(views.exported(chosen, save, count))
+
+
+@click.command(name="reconcile", cls=Command, statuses=AUDITED)
+@click.pass_obj
+def reconcile(session: Session) -> ExitStatus:
+    """Compare the log with the database: every line, run, data key and visible conversation."""
+    with session.campaign() as campaign:
+        result = evidence.reconcile(campaign)
+    session.output.result(views.reconciled(result))
+    return ExitStatus.OK if result.ok else ExitStatus.AUDIT_LOG
+
+
+@click.command(name="anchor", cls=Command, statuses=AUDITED)
+@click.pass_obj
+def anchor(session: Session) -> ExitStatus:
+    """Have witnesses and a timestamp authority vouch for the newest checkpoint."""
+    with session.campaign() as campaign:
+        results = anchoring.sign_and_anchor(campaign)
+    session.output.result(views.anchored(results))
+    reached = all(result.state is AnchorState.VOUCHES for result in results)
+    return ExitStatus.OK if reached else ExitStatus.SERVICE_DOWN
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (prove, export, reconcile, anchor)
