@@ -32,7 +32,8 @@ def _run_options(function: _F) -> _F:
     for option in (
         click.option("--max-duration", type=DURATION, metavar="T", help="Stop, resumable, after 90s, 15m, 8h, …"),
         click.option("--max-failures", type=NUMBER_OR_PERCENT, metavar="N|N%",
-                     help="Stop, resumable, when more conversations failed (with %: at least 10); as configured unless given."),
+                     help="Stop, resumable, when more conversations failed; of N% at least 10 may. "
+                          "As configured unless given."),
         click.option("--engine", metavar="ENGINE", help="What runs the workers; as configured unless given."),
         click.option("--workers", type=click.IntRange(0, 1024), metavar="N",
                      help="0: one per core; as configured unless given."),
