@@ -26,7 +26,7 @@ from migrator.audit import wal
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import AuditLogError
 from migrator.database import tables
-from migrator.database.bulk import chunks
+from migrator.database.bulk import chunks, update_rows
 from migrator.database.connect import Database
 
 TYPE_PREFIX: Final = "dev.migrator."
@@ -141,10 +141,8 @@ class AuditLog:
                         hint="run one coordinator at a time, on one host",
                         changed=wal.KEPT,
                     )
-            connection.execute(
-                outbox.update().where(outbox.c.outbox_no == sa.bindparam("no")).values(seq=sa.bindparam("number")),
-                [{"no": row["outbox_no"], "number": before.size + index} for index, row in enumerate(rows)],
-            )
+            numbered = [(row["outbox_no"], before.size + index) for index, row in enumerate(rows)]
+            update_rows(connection, outbox, "outbox_no", ("seq",), numbered)
 
     def _line(self, row: dict[str, Any], seq: int) -> bytes:
         """CloudEvents attributes (CNCF CloudEvents 1.0.2, section 3) of one event; absent ones are left out."""

@@ -10,21 +10,24 @@ from migrator.audit.events import Event
 from migrator.core.clock import format_time
 from migrator.core.encoding import canonical_json
 from migrator.database import tables
+from migrator.database.bulk import insert_rows
+
+_COLUMNS = ("event_id", "type", "subject", "run_id", "actor", "time", "data")
 
 
 def record(connection: sa.Connection, events: Iterable[Event], *, actor: str, now: datetime) -> None:
     """Write events in the caller's transaction; the sequencer moves them into the log after it commits."""
+    time = format_time(now)
     rows = [
-        {
-            "event_id": str(uuid.uuid4()),
-            "type": event.type.value,
-            "subject": event.subject,
-            "run_id": event.run_id,
-            "actor": actor,
-            "time": format_time(now),
-            "data": canonical_json(dict(event.data)).decode(),
-        }
+        (
+            str(uuid.uuid4()),
+            event.type.value,
+            event.subject,
+            event.run_id,
+            actor,
+            time,
+            canonical_json(dict(event.data)).decode(),
+        )
         for event in events
     ]
-    if rows:
-        connection.execute(tables.outbox.insert(), rows)
+    insert_rows(connection, tables.outbox, _COLUMNS, rows)

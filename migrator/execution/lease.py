@@ -23,6 +23,7 @@ from migrator.campaign import Campaign
 from migrator.core.clock import format_time, parse_time
 from migrator.core.errors import DatabaseError, LeaseHeldError
 from migrator.database import tables
+from migrator.database.bulk import insert_unless_there
 from migrator.database.connect import Database
 
 HEARTBEAT = timedelta(seconds=15)
@@ -88,11 +89,12 @@ def _take(database: Database, campaign_name: str, purpose: str) -> int:
             "heartbeat_at": format_time(datetime.now(UTC)),
         }
         if token is None:
-            connection.execute(table.insert().values(campaign=campaign_name, **values))
+            taken = connection.execute(insert_unless_there(connection, table).values(campaign=campaign_name, **values))
         else:
             swap = table.update().where(table.c.campaign == campaign_name, table.c.token == token).values(values)
-            if connection.execute(swap).rowcount != 1:
-                raise LeaseHeldError("the campaign's lease was taken at this moment", hint="try again")
+            taken = connection.execute(swap)
+        if taken.rowcount != 1:
+            raise LeaseHeldError("the campaign's lease was taken at this moment", hint="try again")
     return (token or 0) + 1
 
 

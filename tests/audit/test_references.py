@@ -62,13 +62,6 @@ def test_erasing_a_salt_unlinks(tmp_path: Path) -> None:
         assert References(KEY).accounts(connection, ["ana"]) != before
 
 
-def test_workers_on_postgresql_do_not_collide() -> None:
-    """There the insert gives way to a salt that another transaction committed first."""
-    engine = sa.create_mock_engine("postgresql+psycopg://", lambda *_: None)
-    statement = references._insert_unless_there(engine.dialect.name)
-    assert "ON CONFLICT DO NOTHING" in str(statement.compile(dialect=engine.dialect))
-
-
 def test_the_key_does_not_show() -> None:
     """Neither in `repr` nor in `str`."""
     assert KEY.hex() not in repr(References(KEY)) + str(References(KEY))
