@@ -62,7 +62,7 @@ def update_rows(
         _update_from_arrays(connection, table, key, columns, rows, same)
         return
     # Parameters must not be called what columns are called.
-    values = {name: sa.bindparam(f"new_{name}") for name in columns}
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
     statement = table.update().where(table.c[key] == sa.bindparam(f"old_{key}")).values(**values, **same)
     names = [f"old_{key}", *[f"new_{name}" for name in columns]]
     connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
@@ -132,6 +132,12 @@ def _update_from_arrays(
     new = given.render_derived("given")
     statement = table.update().where(table.c[key] == new.c[key])
     connection.execute(statement.values(**{name: new.c[name] for name in columns}, **same))
+
+
+def refresh_statistics(connection: sa.Connection, *tables: sa.Table) -> None:
+    """Let the planner know what was just written: autovacuum comes a minute later, and the next step comes now."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"ANALYZE {', '.join(qualified(connection, table) for table in tables)}")
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

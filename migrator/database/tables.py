@@ -406,7 +406,8 @@ outbox = Table(
     Index("migrator_outbox_subject", "subject"),
 )
 # What waits for the sequencer is found at once, however long the log is.
-Index("migrator_outbox_waiting", outbox.c.outbox_no, postgresql_where=outbox.c.seq.is_(None), sqlite_where=outbox.c.seq.is_(None))
+_waits = outbox.c.seq.is_(None)
+Index("migrator_outbox_waiting", outbox.c.outbox_no, postgresql_where=_waits, sqlite_where=_waits)
 
 
 audit_state = Table(

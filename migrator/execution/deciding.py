@@ -36,7 +36,7 @@ def decide_items(
     found = campaign.store.conversations([item.conversation_id for item in items])
     present = [found[item.conversation_id] for item in items if item.conversation_id in found]
     gathered = dict(zip([c.conversation_id for c in present], facts.gather(connection, present), strict=True))
-    owners = _subjects(connection, items, found)
+    owners = salted_subjects(connection, items, found)
     refs = campaign.references.of(connection, owners)
     partial = _partial(connection, [item.conversation_no for item in items])
     works: list[Work] = []
@@ -92,7 +92,7 @@ def _work(
     )
 
 
-def _subjects(
+def salted_subjects(
     connection: sa.Connection, items: Sequence[PlannedItem], found: Mapping[str, Conversation]
 ) -> dict[str, str]:
     """Under whose reference key each conversation is named: its owner's, or its own where none is known."""

@@ -89,11 +89,12 @@ def _take(database: Database, campaign_name: str, purpose: str) -> int:
             "heartbeat_at": format_time(datetime.now(UTC)),
         }
         if token is None:
-            taken = connection.execute(insert_unless_there(connection, table).values(campaign=campaign_name, **values))
+            take: sa.Insert | sa.Update = insert_unless_there(connection, table).values(
+                campaign=campaign_name, **values
+            )
         else:
-            swap = table.update().where(table.c.campaign == campaign_name, table.c.token == token).values(values)
-            taken = connection.execute(swap)
-        if taken.rowcount != 1:
+            take = table.update().where(table.c.campaign == campaign_name, table.c.token == token).values(values)
+        if connection.execute(take, execution_options={"preserve_rowcount": True}).rowcount != 1:
             raise LeaseHeldError("the campaign's lease was taken at this moment", hint="try again")
     return (token or 0) + 1
 

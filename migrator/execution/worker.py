@@ -20,7 +20,7 @@ from migrator.core.outcomes import Outcome
 from migrator.core.plan import EXTEND, REWRAP
 from migrator.database import tables
 from migrator.execution.assignment import Assignment, ShardResult
-from migrator.execution.deciding import PlannedItem, decide_items
+from migrator.execution.deciding import PlannedItem, decide_items, salted_subjects
 from migrator.execution.long import rewrap_long
 from migrator.execution.merging import merge
 from migrator.execution.recorder import (
@@ -217,10 +217,7 @@ class _Worker:
     def _refs(self, items: Sequence[PlannedItem]) -> dict[str, str]:
         with self.campaign.database.read() as connection:
             conversations = self.campaign.store.conversations([item.conversation_id for item in items])
-            subjects = {
-                identifier: conversation.owner_id or identifier for identifier, conversation in conversations.items()
-            }
-            return self.campaign.references.of(connection, subjects)
+            return self.campaign.references.of(connection, salted_subjects(connection, items, conversations))
 
     def _shown_counts(self, items: Sequence[PlannedItem]) -> dict[int, tuple[int, int]]:
         """Counts of conversations that stay as they are, already migrated."""

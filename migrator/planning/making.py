@@ -25,7 +25,7 @@ from migrator.core.plan import EXTEND, REWRAP, SCHEMA, Count, PlanCounts, digest
 from migrator.core.policy import Action, Decision, Policy, decide
 from migrator.core.progress import Progress
 from migrator.database import locks, tables
-from migrator.database.bulk import chunks, insert_rows
+from migrator.database.bulk import chunks, insert_rows, refresh_statistics
 from migrator.facts import FactsReader, Gathered, Watermarks, current_watermarks
 from migrator.planning.stored import items_root
 from migrator.private_files import replace_private
@@ -289,4 +289,5 @@ def _finish(campaign: Campaign, plan_id: str, document: dict[str, object], path:
             },
         )
         outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())
+        refresh_statistics(connection, tables.plan_item, tables.conversation, tables.reference_salt)
     return document

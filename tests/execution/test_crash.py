@@ -18,9 +18,9 @@ _MOMENTS = 120
 
 
 @pytest.fixture(scope="module")
-def undisturbed(prepared: Any) -> dict[str, Any]:
+def undisturbed(prepared: Ready) -> dict[str, Any]:
     """The state after a run that nothing happened to, and how many boundaries it passed."""
-    ready = Ready(*prepared)
+    ready = prepared
     ready.restore()
     boundaries: list[tuple[str, str]] = []
     with open_campaign(ready.spec) as campaign:
