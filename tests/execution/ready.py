@@ -25,21 +25,20 @@ from tests.support.postgres import server
 
 @dataclass(frozen=True)
 class Ready:
-    """A campaign with a plan, and the folder that it is put back from; on PostgreSQL also two databases' names."""
+    """A campaign with a plan, and the folder that it is put back from; on PostgreSQL also its database's name."""
 
     spec: CampaignSpec
     world: World
     plan_id: str
     kept: Path
-    databases: tuple[str, str] | None = None
+    database: str | None = None
 
     def restore(self) -> None:
         """As before any run."""
         shutil.rmtree(self.spec.directory)
         shutil.copytree(self.kept, self.spec.directory)
-        if self.databases is not None:
-            live, kept = self.databases
-            server().create(kept, name=live)
+        if self.database is not None:
+            server().restore(self.database)
 
     @contextmanager
     def source(self) -> Iterator[sa.Connection]:

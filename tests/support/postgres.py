@@ -41,6 +41,12 @@ _OPTIONS: Final = {
 }
 
 
+_TABLES: Final = (
+    "SELECT schemaname, tablename FROM pg_tables "
+    "WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'kept') ORDER BY 1, 2"
+)
+
+
 class Server:
     """One PostgreSQL server, whose databases tests make, restart and throw away."""
 
@@ -116,6 +122,31 @@ class Server:
             statement = sql.SQL("CREATE DATABASE {} {} {}").format(sql.Identifier(name), copied, sql.SQL(options))
             connection.execute(statement)
         return name
+
+    def keep(self, database: str) -> None:
+        """Remember all rows of a database in a schema of its own, for `restore`: quicker than copies of databases."""
+        with self.connect(database) as connection:
+            connection.execute("CREATE SCHEMA kept")
+            for schema, table in connection.execute(_TABLES).fetchall():
+                copy, original = sql.Identifier("kept", f"{schema}.{table}"), sql.Identifier(schema, table)
+                connection.execute(sql.SQL("CREATE TABLE {} AS TABLE {}").format(copy, original))
+            connection.execute("CREATE TABLE kept.sequences AS SELECT * FROM pg_sequences")
+
+    def restore(self, database: str) -> None:
+        """Bring all rows back to what they were, whoever is at work on them."""
+        self.cut_off(database)
+        with self.connect(database) as connection, connection.transaction():
+            connection.execute("SET LOCAL session_replication_role = replica")  # foreign keys hold already
+            found = connection.execute(_TABLES).fetchall()
+            names = [sql.Identifier(schema, table) for schema, table in found]
+            connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
+            for name, (schema, table) in zip(names, found, strict=True):
+                copy = sql.Identifier("kept", f"{schema}.{table}")
+                connection.execute(sql.SQL("INSERT INTO {} TABLE {}").format(name, copy))
+            connection.execute(
+                "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, coalesce(last_value, start_value), "
+                "last_value IS NOT NULL) FROM kept.sequences"
+            )
 
     def drop(self, name: str) -> None:
         """Remove a database, whoever is connected."""
