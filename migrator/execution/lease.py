@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,7 +60,8 @@ def hold(campaign: Campaign, *, purpose: str) -> Iterator[Lease]:
     finally:
         ended.set()
         beat.join()
-        _release(campaign.database, campaign.name, lease)
+        with suppress(DatabaseError):  # a lease that can't be given back lapses with its process
+            _release(campaign.database, campaign.name, lease)
 
 
 def holder_of(connection: sa.Connection, campaign_name: str) -> LeaseHolder | None:

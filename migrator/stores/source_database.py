@@ -136,6 +136,15 @@ def raw_rows(connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundS
         return list(result.cursor.fetchall())
 
 
+def binary_rows(connection: sa.Connection, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a statement in psycopg's own words, prepared once a session and answered in PostgreSQL's binary form."""
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor(binary=True) as cursor:
+        cursor.execute(statement, parameters, prepare=True)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
 def iterate_rows(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
     """The same, as the driver hands them out."""
     with connection.execute(statement) as result:

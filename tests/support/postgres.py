@@ -99,6 +99,10 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def crash(self) -> None:
+        """End it at once, as a failing machine does."""
+        self.stop(signal.SIGQUIT)
+
     def remove(self) -> None:
         """End it and leave nothing."""
         self.stop(signal.SIGQUIT)
