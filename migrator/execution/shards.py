@@ -39,9 +39,7 @@ def cut(campaign: Campaign, run: Run, workers: int) -> list[Shard]:
     table = tables.shard
     with campaign.database.write("shards") as connection:
         connection.execute(table.delete().where(table.c.run_id == run.run_id))
-        rows = [
-            (run.run_id, run.generation, shard.shard_no, shard.first_no, shard.last_no, False) for shard in shards
-        ]
+        rows = [(run.run_id, run.generation, shard.shard_no, shard.first_no, shard.last_no, False) for shard in shards]
         insert_rows(connection, table, _COLUMNS, rows)
     return shards
 

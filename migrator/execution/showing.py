@@ -40,10 +40,7 @@ def show(connection: sa.Connection, recorder: Recorder, shown: Sequence[Shown], 
         tables.conversation,
         "conversation_no",
         ("message_count", "gap_count", "source_through"),
-        [
-            (s.work.conversation_no, s.messages, s.gaps, canonical_json(s.work.source_through()).decode())
-            for s in shown
-        ],
+        [(s.work.conversation_no, s.messages, s.gaps, canonical_json(s.work.source_through()).decode()) for s in shown],
         mode="server",
         plan_id=assignment.plan_id,
         run_id=assignment.run_id,

@@ -11,11 +11,12 @@ from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from migrator.stores.labyrinth_rows import Key
 from migrator.stores.source_database import binary_rows, raw_rows
 
+_POSTGRESQL = sa.make_url("postgresql+psycopg://").get_dialect()()
 KEYS_AT_ONCE = 500
 """Keys in one `IN (…)`: two parameters each, under every database's limit."""
 
@@ -70,12 +71,9 @@ class KeyedQuery:
         """The query once for each key, in the keys' order: LATERAL keeps the planner on the index."""
         inbox, thread = (sa.literal_column(f"wanted.{name}", sa.Text) for name in ("inbox", "thread"))
         each = self._query.where(self._inbox == inbox, self._thread == thread)
-        text = str(each.compile(dialect=postgresql.dialect()))
-        return (
-            "SELECT found.*, wanted.place FROM unnest(%s::text[], %s::text[]) "
-            "WITH ORDINALITY AS wanted(inbox, thread, place) "
-            f"CROSS JOIN LATERAL ({text}) AS found"  # noqa: S608 - compiled from our own tables
-        )
+        text = str(each.compile(dialect=_POSTGRESQL))
+        wanted = "unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted(inbox, thread, place)"
+        return f"SELECT found.*, wanted.place FROM {wanted} CROSS JOIN LATERAL ({text}) AS found"  # noqa: S608 - no value
 
     @cached_property
     def _statement(self) -> str:

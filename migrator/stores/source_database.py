@@ -137,7 +137,7 @@ def raw_rows(connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundS
 
 
 def binary_rows(connection: sa.Connection, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """The rows of a statement in psycopg's own words, prepared once a session and answered in PostgreSQL's binary form."""
+    """The rows of a statement in psycopg's own words, prepared once a session and answered in binary form."""
     driver: Any = connection.connection.driver_connection
     with driver.cursor(binary=True) as cursor:
         cursor.execute(statement, parameters, prepare=True)

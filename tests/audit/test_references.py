@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from migrator.audit import outbox, references
+from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.audit.references import References, ensure_salts
 from migrator.core.errors import IntegrityError

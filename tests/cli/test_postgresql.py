@@ -15,6 +15,7 @@ from tests.support import campaigns
 from tests.support.campaigns import ANSWERED, NAME, NOTICED
 from tests.support.postgres import server
 
+pytestmark = pytest.mark.usefixtures("today")
 SHAPE = Shape(accounts=20, conversations=30, messages=500, users=UserShares(), faults=FaultShares(nul_id=0))
 SCHEMA = "e2ee_move"
 
@@ -28,7 +29,7 @@ def database() -> Iterator[str]:
 
 
 @pytest.fixture
-def world(folder: Path, today: str, database: str, program: Program) -> World:
+def world(folder: Path, database: str, program: Program) -> World:
     """A campaign that was set up, whose users were told and have answered."""
     world, url = World(SHAPE), server().url(database)
     write_store(world, url)

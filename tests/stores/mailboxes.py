@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from migrator.stores import labyrinth_tables as tables
 
@@ -116,7 +116,7 @@ class PostgresMailboxes(Mailboxes):
 
 def _definition(table: sa.Table, collation: str) -> str:
     """A table as an operator may have it, without regard to how migrator compares ids."""
-    dialect = postgresql.dialect()
+    dialect = sa.make_url("postgresql+psycopg://").get_dialect()()
     columns = []
     for column in table.columns:
         kind = column.type.compile(dialect).partition(" COLLATE")[0]

@@ -77,7 +77,7 @@ class Server:
         arguments = [f"-c{name}={value}" for name, value in self._options.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_PROGRAMS / "postgres", "-D", self._folder / "data", "-k", self._folder, *arguments],
+                [*_dying_with_us(), _PROGRAMS / "postgres", "-D", self._folder / "data", "-k", self._folder, *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "LOCPATH": str(self._folder / "locales")}, **_as_nobody(),
             )  # fmt: skip
@@ -176,6 +176,12 @@ class Server:
         subprocess.run(
             [_PROGRAMS / program, *arguments], check=True, capture_output=True, cwd=self._folder, **_as_nobody()
         )
+
+
+def _dying_with_us() -> list[str]:
+    """What starts a program so that it ends with this process, also where this one is killed; Linux only."""
+    program = shutil.which("setpriv")
+    return [program, "--pdeathsig", "INT", "--"] if program else []
 
 
 def _as_nobody() -> dict[str, Any]:
