@@ -30,6 +30,10 @@ from migrator.execution.assignment import Assignment, ShardResult
 _ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
 
 
+_BEGUN_ANEW = ("stage", "stage-clear", "leftovers")
+"""Commits that an attempt begun anew does again: they are no progress."""
+
+
 class FencedError(Exception):
     """Another worker holds this shard now: whatever this one still does must not count."""
 
@@ -76,7 +80,7 @@ class Recorder:
         with self.campaign.database.write(label) as connection:
             self._pass_fence(connection, messages, failures)
             yield connection
-        self.commits += 1
+        self.commits += label not in _BEGUN_ANEW
 
     def observe_authorizations(self, connection: sa.Connection) -> bool:
         """Note which authorisations the next decisions rest on; True if they are other ones than before."""
