@@ -95,9 +95,15 @@ class Server:
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT cuts all sessions off, SIGQUIT is a crash, SIGTERM waits for sessions to end."""
         if self._process is not None:
-            self._process.send_signal(how)
+            os.kill(self._process.pid, how)  # not by Popen, which leaves it alone in a forked child
             self._process.wait()
             self._process = None
+
+    def restart(self) -> None:
+        """Bring it up again, also where a forked child crashed it."""
+        if self._process is not None:
+            self._process.wait()
+        self.start()
 
     def crash(self) -> None:
         """End it at once, as a failing machine does."""
