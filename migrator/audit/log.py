@@ -35,7 +35,7 @@ from migrator.core.encoding import canonical_json
 from migrator.core.errors import AuditLogError
 from migrator.core.tiles import ENTRY_BYTES
 from migrator.database import tables
-from migrator.database.bulk import chunks
+from migrator.database.bulk import chunks, update_rows
 from migrator.database.connect import Database
 
 BATCH: Final = 5000
@@ -223,10 +223,8 @@ class AuditLog:
                 swap = table.update().where(table.c.origin == self.origin, table.c.size == before.size)
                 if connection.execute(swap.values(values)).rowcount != 1:
                     raise _overtaken()
-            connection.execute(
-                outbox.update().where(outbox.c.outbox_no == sa.bindparam("no")).values(seq=sa.bindparam("number")),
-                [{"no": row["outbox_no"], "number": before.size + index} for index, row in enumerate(rows)],
-            )
+            numbered = [(row["outbox_no"], before.size + index) for index, row in enumerate(rows)]
+            update_rows(connection, outbox, "outbox_no", ("seq",), numbered)
 
     def _line(self, row: dict[str, Any], seq: int) -> bytes:
         """CloudEvents attributes (CNCF CloudEvents 1.0.2, section 3) of one event; absent ones are left out."""

@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from migrator.core.errors import IntegrityError
 from migrator.database import tables
+from migrator.database.bulk import insert_unless_there
 
 _SALT_BYTES = 16
 _CHUNK = 500
@@ -26,15 +26,8 @@ def ensure_salts(connection: sa.Connection, subject_ids: Iterable[str]) -> None:
     missing = sorted(wanted - _salts(connection, wanted).keys())
     if missing:
         rows = [{"subject_id": subject, "salt": os.urandom(_SALT_BYTES)} for subject in missing]
-        connection.execute(_insert_unless_there(connection.dialect.name), rows)
-
-
-def _insert_unless_there(dialect: str) -> sa.Insert:
-    """On PostgreSQL another worker may give the same subject a salt at this moment; the first to commit wins."""
-    table = tables.reference_salt
-    if dialect == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return table.insert()
+        # Another transaction may give the same subject a salt at this moment: the first to commit wins.
+        connection.execute(insert_unless_there(connection, tables.reference_salt), rows)
 
 
 def _salts(connection: sa.Connection, subject_ids: Iterable[str]) -> dict[str, bytes]:

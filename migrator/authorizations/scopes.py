@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from migrator.campaign import Campaign
-from migrator.database import tables
+from migrator.database import locks, tables
 from migrator.database.bulk import chunks, insert_rows
 from migrator.stores.interface import MessageStore
 
@@ -52,13 +52,14 @@ def link_scopes(campaign: Campaign) -> int:
 
 
 def lock(connection: sa.Connection) -> None:
-    """Let one transaction at a time write authorisations (SQLite does so anyway)."""
-    connection.execute(sa.select(tables.campaign.c.name).with_for_update()).all()
+    """Let one transaction at a time write authorisations: their numbers are then those of their commits."""
+    locks.one_at_a_time(connection, "import")
 
 
 def raise_version(connection: sa.Connection, campaign_name: str) -> None:
-    """Tell running work that authorisations have changed."""
+    """Tell running work that authorisations have changed; to be called last, as commits of workers wait from here."""
     table = tables.campaign
+    locks.ahead_of_sharers(connection, table)
     connection.execute(
         table.update()
         .where(table.c.name == campaign_name)

@@ -93,11 +93,24 @@ class SourceError(MigratorError):
     code = "source"
 
 
+class SourceUnavailableError(SourceError):
+    """The source is away for the moment: the same read again may succeed."""
+
+    code = "source_unavailable"
+    exit_status = ExitStatus.SERVICE_DOWN
+
+
 class DatabaseError(MigratorError):
     """The migrator database can't be opened or written: locked, read-only, full, gone."""
 
     code = "database"
     exit_status = ExitStatus.SERVICE_DOWN
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """The migrator database is away for the moment, or gave a transaction up: the same again may succeed."""
+
+    code = "database_unavailable"
 
 
 class PlanError(MigratorError):

@@ -1,8 +1,12 @@
 """One way to the migrator database: an engine, read transactions, write transactions.
 
 SQLite runs in WAL mode with `synchronous=FULL`: a commit that the audit log reports must survive a power cut. Writers
-begin with `BEGIN IMMEDIATE`, so that they queue for the lock instead of failing on an upgrade. Exceptions of the driver
-become `DatabaseError` here; statements' parameters never show up in them.
+begin with `BEGIN IMMEDIATE`, so that they queue for the lock instead of failing on an upgrade. What is peculiar to
+PostgreSQL stands in `postgresql`. Exceptions of the driver become `DatabaseError` here; statements' parameters never
+show up in them.
+
+A server that is away when a transaction is to begin is waited for, once it was reached; what breaks in the middle of
+one is an error, and whoever can do the whole again does so (`migrator.patience`).
 """
 
 import os
@@ -16,7 +20,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from migrator.core.errors import RESUMABLE, ConfigError, DatabaseError
+from migrator import postgres
+from migrator.core.errors import RESUMABLE, ConfigError, DatabaseError, DatabaseUnavailableError
+from migrator.database import postgresql
+from migrator.patience import PATIENCE_SECONDS, patiently
 
 BUSY_TIMEOUT_SECONDS: Final = 60
 
@@ -41,16 +48,23 @@ class Database:
             if self.is_sqlite:
                 raise ConfigError("database.schema: SQLite has no schemas", hint="leave it out")
             self.engine = self.engine.execution_options(schema_translate_map={None: schema})
+        self._reader = self.engine.execution_options(**postgres.READING) if self.is_postgresql else self.engine
+        self._reached = False
 
     @property
     def is_sqlite(self) -> bool:
         """Whether the embedded default is in use."""
         return self.engine.dialect.name == "sqlite"
 
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether a PostgreSQL server is in use."""
+        return self.engine.dialect.name == "postgresql"
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state and changes nothing."""
-        with translated(), self.engine.connect() as connection, connection.begin():
+        with translated(), self._connect(self._reader) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -59,12 +73,24 @@ class Database:
         if self.read_only:
             raise DatabaseError(f"a dry run tried to write ({label})", hint="this is a bug in migrator")
         with translated():
-            with self.engine.connect() as connection:
+            with self._connect(self.engine) as connection:
                 connection = connection.execution_options(migrator_write=True)
                 with connection.begin():
                     yield connection
                     self.boundary(label, "before")
             self.boundary(label, "after")
+
+    def _connect(self, engine: sa.Engine) -> sa.Connection:
+        """A connection that lives; a server that went away since it was reached is waited for."""
+
+        def connect() -> sa.Connection:
+            with translated():
+                return engine.connect()
+
+        seconds = PATIENCE_SECONDS if self._reached else 0.0
+        connection = patiently(connect, DatabaseUnavailableError, seconds=seconds)
+        self._reached = True
+        return connection
 
     def make_file(self) -> None:
         """Make an empty SQLite file with mode 0600 if there is none: SQLite itself would let everybody read it.
@@ -108,11 +134,12 @@ def _create_engine(url: URL, *, read_only: bool) -> sa.Engine:
             mode = {"mode": "ro" if read_only else "rw", "uri": "true"}
             url = url.set(database=f"file:{quote(os.fsencode(path))}", query={**url.query, **mode})
     try:
+        if postgres.is_postgresql(url):
+            return postgresql.create_engine(url, read_only=read_only)
         engine = sa.create_engine(url, hide_parameters=True, connect_args=arguments)
     except (NoSuchModuleError, ImportError):
-        raise ConfigError(
-            f"there is no database driver for {url.drivername!r}", hint="install the driver's package"
-        ) from None
+        hint = "pip install 'migrator[postgres]'" if postgres.is_postgresql(url) else "install the driver's package"
+        raise ConfigError(f"there is no database driver for {url.drivername!r}", hint=hint) from None
     if url.get_backend_name() == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite_read_only if read_only else _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -154,6 +181,8 @@ def translated() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise _explain(error) from None
+    except UnicodeEncodeError:
+        raise DatabaseError("a text that is not UTF-8 can't be in the migrator database") from None
     except SQLAlchemyError as error:
         raise DatabaseError(
             f"the migrator database can't be used ({type(error).__name__})",
@@ -183,6 +212,8 @@ _REMEDIES = (
 
 
 def _explain(error: DBAPIError) -> DatabaseError:
+    if error.orig is not None and type(error.orig).__module__.startswith("psycopg"):
+        return postgresql.explain(error.orig)
     text = str(error.orig).lower()
     for mark, message, hint in _REMEDIES:
         if mark in text:

@@ -7,8 +7,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.schema import CreateSchema
 
 from migrator.core.errors import SchemaVersionError
+from migrator.database import locks, postgresql
 from migrator.database.connect import Database
 
 VERSION_TABLE = "migrator_schema_version"
@@ -45,6 +47,10 @@ def upgrade(database: Database) -> bool:
     """Bring a new or older database to this program's schema; False if it was there already."""
     database.make_file()
     with database.write("schema") as connection:
+        locks.one_at_a_time(connection, "schema")
+        if database.is_postgresql:
+            postgresql.require_utf8(connection)
+        _make_schema(connection, database.schema)
         before = current(connection, database.schema)
         _refuse_newer(before)
         if before == newest():
@@ -54,6 +60,12 @@ def upgrade(database: Database) -> bool:
         config.attributes["schema"] = database.schema
         command.upgrade(config, "head")
     return True
+
+
+def _make_schema(connection: sa.Connection, schema: str | None) -> None:
+    """PostgreSQL refuses `IF NOT EXISTS` to a role that may not make one, even where it is there: so look first."""
+    if schema is not None and not sa.inspect(connection).has_schema(schema):
+        connection.execute(CreateSchema(schema, if_not_exists=True))
 
 
 def require_current(database: Database) -> None:

@@ -17,11 +17,15 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects import postgresql
 
 metadata = MetaData()
 
 Serial = BigInteger().with_variant(Integer, "sqlite")
 """A number that the database gives out: SQLite only does so for a column of type INTEGER."""
+
+Key = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""An identifier of somebody else's: compared and sorted by its bytes, whatever the database's locale."""
 
 # --- server history: what the serving application reads ---
 
@@ -29,7 +33,7 @@ conversation = Table(
     "migrator_conversation",
     metadata,
     Column("conversation_no", Serial, primary_key=True, autoincrement=True),
-    Column("conversation_id", Text, nullable=False, unique=True),
+    Column("conversation_id", Key, nullable=False, unique=True),
     Column("mode", String(16), nullable=False),
     Column("plan_id", String(64)),
     Column("run_id", String(64)),
@@ -44,8 +48,8 @@ message = Table(
     metadata,
     Column("conversation_no", BigInteger, primary_key=True),
     Column("sent_at", BigInteger, primary_key=True),
-    Column("message_id", Text, primary_key=True),
-    Column("sender_id", Text, nullable=False),
+    Column("message_id", Key, primary_key=True),
+    Column("sender_id", Key, nullable=False),
     Column("content_type", Text, nullable=False),
     Column("key_id", BigInteger, nullable=False),
     Column("ciphertext", LargeBinary, nullable=False),
@@ -69,7 +73,7 @@ gap = Table(
     metadata,
     Column("conversation_no", BigInteger, primary_key=True),
     Column("sent_at", BigInteger, primary_key=True),
-    Column("message_id", Text, primary_key=True),
+    Column("message_id", Key, primary_key=True),
     Column("reason", String(32), nullable=False),
     sqlite_with_rowid=False,
 )
@@ -116,7 +120,7 @@ campaign = Table(
 reference_salt = Table(
     "migrator_reference_salt",
     metadata,
-    Column("subject_id", Text, primary_key=True),
+    Column("subject_id", Key, primary_key=True),
     Column("salt", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -137,7 +141,7 @@ notice_template = Table(
 notice = Table(
     "migrator_notice",
     metadata,
-    Column("account_id", Text, primary_key=True),
+    Column("account_id", Key, primary_key=True),
     Column("notice_id", String(64), primary_key=True),
     Column("channel", String(64), primary_key=True),
     Column("version", String(32), nullable=False),
@@ -147,7 +151,7 @@ notice = Table(
     Column("rendered_sha256", String(64)),
     Column("state", String(16), nullable=False),
     Column("detail", Text),
-    Column("message_id", Text),
+    Column("message_id", Key),
     Column("queued_at", String(40), nullable=False),
     Column("sent_at", String(40)),
 )
@@ -160,14 +164,14 @@ authorization = Table(
     Column("authorization_no", Serial, primary_key=True, autoincrement=True),
     Column("record_id", String(64), nullable=False, unique=True),
     Column("record_sha256", String(64), nullable=False),
-    Column("account_id", Text, nullable=False),
+    Column("account_id", Key, nullable=False),
     # The guardian who signed for the account; null where the account spoke for itself.
-    Column("guardian_id", Text),
+    Column("guardian_id", Key),
     Column("answer", String(16), nullable=False),
     Column("covers_all", Boolean, nullable=False),
     Column("decided_at", String(40), nullable=False),
     Column("valid_until", String(40)),
-    Column("device_id", Text),
+    Column("device_id", Key),
     Column("issuer", Text),
     Column("notice_id", String(64), nullable=False),
     Column("notice_version", String(32), nullable=False),
@@ -186,7 +190,7 @@ authorization_scope = Table(
         ForeignKey("migrator_authorization.authorization_no"),
         primary_key=True,
     ),
-    Column("thread_key", Text, primary_key=True),
+    Column("thread_key", Key, primary_key=True),
     sqlite_with_rowid=False,
 )
 
@@ -197,10 +201,10 @@ export = Table(
     metadata,
     Column("export_no", Serial, primary_key=True, autoincrement=True),
     Column("export_id", String(64), nullable=False, unique=True),
-    Column("account_id", Text, nullable=False),
+    Column("account_id", Key, nullable=False),
     Column("kind", String(16), nullable=False),
     Column("scheme", String(32), nullable=False),
-    Column("device_id", Text),
+    Column("device_id", Key),
     Column("issuer", Text),
     Column("created_at", String(40), nullable=False),
     Column("recipient_key_id", String(64), nullable=False),
@@ -226,7 +230,7 @@ export_part = Table(
 export_conversation = Table(
     "migrator_export_conversation",
     metadata,
-    Column("conversation_id", Text, primary_key=True),
+    Column("conversation_id", Key, primary_key=True),
     Column("export_no", BigInteger, ForeignKey("migrator_export.export_no"), primary_key=True),
     Column("messages", BigInteger, nullable=False),
     # The manifest's coverage as it stands there: canonical JSON.
@@ -322,8 +326,8 @@ addition = Table(
     Column("run_id", String(64), primary_key=True),
     Column("conversation_no", BigInteger, primary_key=True),
     Column("sent_at", BigInteger, primary_key=True),
-    Column("message_id", Text, primary_key=True),
-    Column("sender_id", Text),
+    Column("message_id", Key, primary_key=True),
+    Column("sender_id", Key),
     Column("content_type", Text),
     Column("key_id", BigInteger),
     Column("ciphertext", LargeBinary),
@@ -401,6 +405,10 @@ outbox = Table(
     Column("seq", BigInteger, unique=True),
     Index("migrator_outbox_subject", "subject"),
 )
+# What waits for the sequencer is found at once, however long the log is.
+_waits = outbox.c.seq.is_(None)
+Index("migrator_outbox_waiting", outbox.c.outbox_no, postgresql_where=_waits, sqlite_where=_waits)
+
 
 audit_state = Table(
     # One row: how far the log goes, which shows a restored backup of either side.

@@ -20,6 +20,7 @@ from migrator.campaign import Campaign
 from migrator.core.errors import (
     RESUMABLE,
     AuditLogError,
+    DatabaseUnavailableError,
     IntegrityError,
     LeaseHeldError,
     MigratorError,
@@ -40,6 +41,7 @@ from migrator.execution.lease import Lease
 from migrator.execution.runs import Run, RunSummary
 from migrator.execution.status import summary_of
 from migrator.facts import Watermarks
+from migrator.patience import persist
 from migrator.planning import stored
 
 _MIN_BUDGET = 10
@@ -140,7 +142,7 @@ class _Session:
         try:
             while queue.busy:
                 self._take(queue.step(paused=self.stopping is not None))
-                self._look_around(run, lease, budget, journal)
+                persist(lambda: self._look_around(run, lease, budget, journal), DatabaseUnavailableError)
         finally:
             queue.close()
         return self._conclude(run, journal)

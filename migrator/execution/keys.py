@@ -13,8 +13,11 @@ from migrator.core.envelope import DataKey, key_context
 from migrator.core.errors import IntegrityError, KeyServiceError
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
+from migrator.database.bulk import insert_rows
 from migrator.execution.work import Work
 from migrator.keyservices.interface import KeyRefusal
+
+_COLUMNS = ("conversation_no", "key_id", "key_service", "wrapped_keyset", "context", "created_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +29,11 @@ class WrappedKey:
     wrapped: bytes
     context: bytes
 
-    def row(self, conversation_no: int, created_at: str) -> dict[str, Any]:
+    def row(self, conversation_no: int, created_at: str) -> tuple[Any, ...]:
         """Its row in `migrator_data_key`."""
-        return {
-            "conversation_no": conversation_no,
-            "key_id": self.key.key_id,
-            "key_service": self.key_service,
-            "wrapped_keyset": self.wrapped,
-            "context": self.context.decode(),
-            "created_at": created_at,
-            "destroyed_at": None,
-        }
+        return (
+            conversation_no, self.key.key_id, self.key_service, self.wrapped, self.context.decode(), created_at,
+        )  # fmt: skip
 
 
 def make_keys(campaign: Campaign, works: Sequence[Work]) -> list[WrappedKey | KeyRefusal]:
@@ -84,9 +81,8 @@ def key_created(work: Work, key: WrappedKey, run_id: str) -> Event:
 def insert_keys(connection: sa.Connection, campaign: Campaign, keys: Sequence[tuple[Work, WrappedKey]]) -> None:
     """Keep the wrapped keys."""
     created_at = format_time(campaign.clock.now())
-    if keys:
-        rows = [key.row(work.conversation_no, created_at) for work, key in keys]
-        connection.execute(tables.data_key.insert(), rows)
+    rows = [key.row(work.conversation_no, created_at) for work, key in keys]
+    insert_rows(connection, tables.data_key, _COLUMNS, rows)
 
 
 def load_key(connection: sa.Connection, campaign: Campaign, conversation_no: int) -> tuple[DataKey, str] | Outcome:

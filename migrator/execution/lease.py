@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from migrator.campaign import Campaign
 from migrator.core.clock import format_time, parse_time
 from migrator.core.errors import DatabaseError, LeaseHeldError
 from migrator.database import tables
+from migrator.database.bulk import insert_unless_there
 from migrator.database.connect import Database
 
 HEARTBEAT = timedelta(seconds=15)
@@ -59,7 +60,8 @@ def hold(campaign: Campaign, *, purpose: str) -> Iterator[Lease]:
     finally:
         ended.set()
         beat.join()
-        _release(campaign.database, campaign.name, lease)
+        with suppress(DatabaseError):  # a lease that can't be given back lapses with its process
+            _release(campaign.database, campaign.name, lease)
 
 
 def require_free(campaign: Campaign) -> None:
@@ -89,11 +91,13 @@ def _take(database: Database, campaign_name: str, purpose: str) -> int:
             "heartbeat_at": format_time(datetime.now(UTC)),
         }
         if token is None:
-            connection.execute(table.insert().values(campaign=campaign_name, **values))
+            take: sa.Insert | sa.Update = insert_unless_there(connection, table).values(
+                campaign=campaign_name, **values
+            )
         else:
-            swap = table.update().where(table.c.campaign == campaign_name, table.c.token == token).values(values)
-            if connection.execute(swap).rowcount != 1:
-                raise LeaseHeldError("the campaign's lease was taken at this moment", hint="try again")
+            take = table.update().where(table.c.campaign == campaign_name, table.c.token == token).values(values)
+        if connection.execute(take, execution_options={"preserve_rowcount": True}).rowcount != 1:
+            raise LeaseHeldError("the campaign's lease was taken at this moment", hint="try again")
     return (token or 0) + 1
 
 

@@ -1,6 +1,6 @@
 """The transactions of a worker: each carries an effect, its checkpoint and its audit events, or nothing (G3).
 
-Every transaction begins at the fence:
+Every transaction begins at the fence, and what it found there stays so until the commit (`database.locks`):
 
 1. The shard is still this worker's: generation and fencing token are the present ones. Else `FencedError`.
 2. The run is running and nobody asked it to stop. Else `StopRequestedError`.
@@ -23,11 +23,15 @@ from migrator.core.clock import format_time
 from migrator.core.errors import GateError
 from migrator.core.lifecycle import RunState
 from migrator.core.merkle import root_of
-from migrator.database import tables
+from migrator.database import locks, tables
 from migrator.database.bulk import insert_rows
 from migrator.execution.assignment import Assignment, ShardResult
 
 _ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
+
+
+_BEGUN_ANEW = ("stage", "stage-clear", "leftovers")
+"""Commits that an attempt begun anew does again: they are no progress."""
 
 
 class FencedError(Exception):
@@ -63,6 +67,7 @@ class Recorder:
         self.assignment = assignment
         self.result = result
         self.authorization_version = 0
+        self.commits = 0
 
     @property
     def dry(self) -> bool:
@@ -75,6 +80,7 @@ class Recorder:
         with self.campaign.database.write(label) as connection:
             self._pass_fence(connection, messages, failures)
             yield connection
+        self.commits += label not in _BEGUN_ANEW
 
     def observe_authorizations(self, connection: sa.Connection) -> bool:
         """Note which authorisations the next decisions rest on; True if they are other ones than before."""
@@ -162,21 +168,22 @@ class Recorder:
         if held.rowcount != 1:
             raise FencedError
         state = connection.execute(
-            sa.select(run.c.state, run.c.stop_reason, run.c.generation).where(run.c.run_id == assignment.run_id)
+            locks.shared(
+                sa.select(run.c.state, run.c.stop_reason, run.c.generation).where(run.c.run_id == assignment.run_id)
+            )
         ).one()
         if state.generation != assignment.generation:
             raise FencedError
         if state.state != RunState.RUNNING.value or state.stop_reason is not None:
             raise StopRequestedError
-        if self._version(connection) != self.authorization_version:
+        if self._version(connection, shared=True) != self.authorization_version:
             raise AuthorizationsChangedError
         self.require_date(connection)
 
-    def _version(self, connection: sa.Connection) -> int:
-        version = connection.scalar(
-            sa.select(tables.campaign.c.authorization_version).where(tables.campaign.c.name == self.campaign.name)
-        )
-        return version or 0
+    def _version(self, connection: sa.Connection, *, shared: bool = False) -> int:
+        campaign = tables.campaign
+        query = sa.select(campaign.c.authorization_version).where(campaign.c.name == self.campaign.name)
+        return connection.scalar(locks.shared(query) if shared else query) or 0
 
 
 def require_database_past_cutover(connection: sa.Connection, campaign: Campaign) -> None:

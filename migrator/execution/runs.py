@@ -14,7 +14,7 @@ from migrator.core.clock import format_time, parse_time
 from migrator.core.errors import ExitStatus, LeaseHeldError, PlanError, UsageError
 from migrator.core.lifecycle import RunState, StopReason, require_transition
 from migrator.core.outcomes import Outcome
-from migrator.database import tables
+from migrator.database import locks, tables
 from migrator.execution.assignment import OutcomeCount
 from migrator.planning.stored import StoredPlan
 
@@ -122,6 +122,7 @@ def take_up(campaign: Campaign, run_id: str) -> Run:
     """Go on with a run that stopped or was killed, as a new generation: older workers are fenced off."""
     table = tables.run
     with campaign.database.write("run-resume") as connection:
+        locks.ahead_of_sharers(connection, table)
         run = find(connection, run_id)
         require_transition(run.run_id, run.state, RunState.RUNNING)
         _forget_staged(connection)
@@ -138,6 +139,7 @@ def request_stop(campaign: Campaign, run: Run, reason: StopReason) -> None:
     """Tell the workers of this generation: they leave at their next commit."""
     table = tables.run
     with campaign.database.write("run-stop-request") as connection:
+        locks.ahead_of_sharers(connection, table)
         connection.execute(
             table.update()
             .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
@@ -183,6 +185,7 @@ def _end(
     worked_seconds: float,
 ) -> None:
     table = tables.run
+    locks.ahead_of_sharers(connection, table)
     require_transition(run.run_id, find(connection, run.run_id).state, state)
     ended = connection.execute(
         table.update()

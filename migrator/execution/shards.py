@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from migrator.campaign import Campaign
 from migrator.core.plan import is_work
 from migrator.database import tables
+from migrator.database.bulk import insert_rows
 from migrator.execution.runs import Run
 
 _PAGES = 20
@@ -16,6 +17,8 @@ _CONVERSATIONS = 20_000
 """Conversations in one shard, whether they are opened or not."""
 _SHARDS_A_WORKER = 8
 """At least so many for each worker, so that all end at about the same time."""
+
+_COLUMNS = ("run_id", "generation", "shard_no", "first_no", "last_no", "finished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +39,8 @@ def cut(campaign: Campaign, run: Run, workers: int) -> list[Shard]:
     table = tables.shard
     with campaign.database.write("shards") as connection:
         connection.execute(table.delete().where(table.c.run_id == run.run_id))
-        if shards:
-            connection.execute(
-                table.insert(),
-                [
-                    {
-                        "run_id": run.run_id,
-                        "generation": run.generation,
-                        "shard_no": shard.shard_no,
-                        "first_no": shard.first_no,
-                        "last_no": shard.last_no,
-                        "finished": False,
-                    }
-                    for shard in shards
-                ],
-            )
+        rows = [(run.run_id, run.generation, shard.shard_no, shard.first_no, shard.last_no, False) for shard in shards]
+        insert_rows(connection, table, _COLUMNS, rows)
     return shards
 
 

@@ -11,6 +11,7 @@ from migrator.core.clock import format_time
 from migrator.core.encoding import canonical_json
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
+from migrator.database.bulk import update_rows
 from migrator.execution.recorder import Recorder
 from migrator.execution.work import Work
 
@@ -34,31 +35,16 @@ def show(connection: sa.Connection, recorder: Recorder, shown: Sequence[Shown], 
         return
     now = recorder.campaign.clock.now()
     assignment = recorder.assignment
-    table = tables.conversation
-    flip = (
-        table.update()
-        .where(table.c.conversation_no == sa.bindparam("number"))
-        .values(
-            mode="server",
-            plan_id=assignment.plan_id,
-            run_id=assignment.run_id,
-            flipped_at=format_time(now),
-            message_count=sa.bindparam("messages"),
-            gap_count=sa.bindparam("gaps"),
-            source_through=sa.bindparam("through"),
-        )
-    )
-    connection.execute(
-        flip,
-        [
-            {
-                "number": s.work.conversation_no,
-                "messages": s.messages,
-                "gaps": s.gaps,
-                "through": canonical_json(s.work.source_through()).decode(),
-            }
-            for s in shown
-        ],
+    update_rows(
+        connection,
+        tables.conversation,
+        "conversation_no",
+        ("message_count", "gap_count", "source_through"),
+        [(s.work.conversation_no, s.messages, s.gaps, canonical_json(s.work.source_through()).decode()) for s in shown],
+        mode="server",
+        plan_id=assignment.plan_id,
+        run_id=assignment.run_id,
+        flipped_at=format_time(now),
     )
     recorder.insert_items(connection, [(s.work.conversation_no, s.outcome.value, s.messages, s.gaps) for s in shown])
     rewrapped = [_event(s, assignment.run_id) for s in shown]

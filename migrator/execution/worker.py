@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 
 from migrator.campaign import Campaign
+from migrator.core.errors import DatabaseUnavailableError
 from migrator.core.outcomes import Outcome
 from migrator.core.plan import EXTEND, REWRAP
 from migrator.database import tables
@@ -32,6 +33,7 @@ from migrator.execution.small import rewrap_unit
 from migrator.execution.work import Work
 from migrator.exports.opening import ExportReader, Material
 from migrator.facts import FactsReader
+from migrator.patience import persist
 
 _BATCH = 1000
 """Conversations that are decided at once."""
@@ -59,12 +61,24 @@ class _Worker:
         self.campaign = campaign
         self.assignment = assignment
         self.recorder = Recorder(campaign, assignment, result)
-        self.facts = FactsReader(campaign, assignment.watermarks)
+        self.facts: FactsReader
         self.exports = exports
 
     def run(self) -> None:
+        """The whole way, and again from what is committed where the database gave a transaction up or was away.
+
+        Whether a commit that was cut off happened does not matter: what has an outcome is not pending.
+        """
         if not self.assignment.dry_run:
             self._claim()
+        persist(self._attempt, DatabaseUnavailableError, commits=lambda: self.recorder.commits)
+
+    def _attempt(self) -> None:
+        # What readers remember may come from a transaction that was lost.
+        self.facts = FactsReader(self.campaign, self.assignment.watermarks)
+        self.exports.pending_refusals.clear()
+        if self.assignment.dry_run:
+            self.recorder.result.counts.clear()
         for skips in self._planned_skips():
             self._end(skips)
         for batch in self._pending():

@@ -17,7 +17,7 @@ from migrator.core.export import Manifest, part_name
 from migrator.core.limits import LIMITS
 from migrator.core.outcomes import RefusalReason, Refused
 from migrator.core.signatures import SignedToken
-from migrator.database import tables
+from migrator.database import locks, tables
 from migrator.database.bulk import chunks, insert_rows
 from migrator.exports.archive import ArchiveReader
 
@@ -57,8 +57,7 @@ def record(campaign: Campaign, token: SignedToken, manifest: Manifest, archive: 
     sha256 = hashlib.sha256(token.text.encode()).hexdigest()
     names = campaign.references  # may ask a key service: not under the lock
     with campaign.database.write("exports-import") as connection:
-        query = sa.select(tables.campaign.c.name).where(tables.campaign.c.name == campaign.name)
-        connection.execute(query.with_for_update())
+        locks.one_at_a_time(connection, "import")  # so that exports' numbers are those of their commits
         before = recorded_sha256(connection, manifest.export_id)
         if before is not None:
             if before != sha256:

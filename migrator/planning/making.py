@@ -24,8 +24,8 @@ from migrator.core.outcomes import Outcome
 from migrator.core.plan import EXTEND, REWRAP, SCHEMA, Count, PlanCounts, digest_of, is_work, to_file
 from migrator.core.policy import Action, Decision, Policy, decide
 from migrator.core.progress import Progress
-from migrator.database import tables
-from migrator.database.bulk import chunks, insert_rows
+from migrator.database import locks, tables
+from migrator.database.bulk import chunks, insert_rows, refresh_statistics
 from migrator.facts import FactsReader, Gathered, Watermarks, current_watermarks
 from migrator.planning.stored import items_root, require_making
 from migrator.private_files import replace_private
@@ -98,6 +98,7 @@ def make_plan(campaign: Campaign, *, save: Path | None, progress: Progress) -> P
 def _begin(campaign: Campaign, plan_id: str, now: datetime) -> tuple[Watermarks, dict[str, int]]:
     plan = tables.plan
     with campaign.database.write("plan-begin") as connection:
+        locks.one_at_a_time(connection, "import")  # the watermarks are what is committed, and nothing under way
         unfinished = list(connection.scalars(sa.select(plan.c.plan_id).where(plan.c.state == "making")))
         for chunk in chunks(unfinished):
             connection.execute(tables.plan_item.delete().where(tables.plan_item.c.plan_id.in_(chunk)))
@@ -157,8 +158,8 @@ def _known(connection: sa.Connection, page: Sequence[Conversation]) -> dict[str,
     known = _select_known(connection, page)
     new = [c.conversation_id for c in page if c.conversation_id not in known]
     if new:
-        connection.execute(
-            tables.conversation.insert(), [{"conversation_id": identifier, "mode": "sealed"} for identifier in new]
+        insert_rows(
+            connection, tables.conversation, ("conversation_id", "mode"), [(identifier, "sealed") for identifier in new]
         )
         known.update(_select_known(connection, [c for c in page if c.conversation_id not in known]))
     return known
@@ -291,4 +292,5 @@ def _finish(campaign: Campaign, plan_id: str, document: dict[str, object], path:
             },
         )
         outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())
+        refresh_statistics(connection, tables.plan_item, tables.conversation, tables.reference_salt)
     return document

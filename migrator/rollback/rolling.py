@@ -25,7 +25,7 @@ from migrator.core.errors import RESUMABLE, GateError, LeaseHeldError
 from migrator.core.lifecycle import RunState, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.core.progress import Progress
-from migrator.database import tables
+from migrator.database import locks, tables
 from migrator.execution import lease as leases
 from migrator.execution import runs
 from migrator.execution.lease import Lease
@@ -81,6 +81,7 @@ class _Rollback:
     def _begin(self) -> None:
         """Refuse what may not be rolled back; else close the run to its own workers, and plans that count on it."""
         with self._campaign.database.write("rollback-begin") as connection:
+            locks.ahead_of_sharers(connection, tables.run)
             self._require_lease(connection)
             run = runs.find(connection, self._run_id)
             require_transition(run.run_id, run.state, RunState.ROLLING_BACK)
@@ -133,7 +134,8 @@ class _Rollback:
     def _require_lease(self, connection: sa.Connection) -> None:
         """The fence: the transaction counts only while the lease is this process's."""
         table = tables.lease
-        token = connection.scalar(sa.select(table.c.token).where(table.c.campaign == self._campaign.name))
+        query = sa.select(table.c.token).where(table.c.campaign == self._campaign.name)
+        token = connection.scalar(locks.shared(query))
         if self._lease.lost.is_set() or token != self._lease.token:
             raise LeaseHeldError(
                 "the campaign's lease was lost to another process",

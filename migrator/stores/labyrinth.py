@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 
 from migrator.core.encoding import canonical_json
+from migrator.core.errors import SourceError
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 from migrator.stores import labyrinth_rows as meaning
 from migrator.stores.interface import KeySlot
@@ -56,7 +57,11 @@ class LabyrinthStore:
     def open(cls, url: str, *, population_page: int = 5000) -> "LabyrinthStore":
         """Open the store at a SQLAlchemy URL; `SourceError` if it isn't there or lacks a table."""
         database = SourceDatabase(url)
-        database.require_tables(REQUIRED)
+        try:
+            database.require_tables(REQUIRED)
+        except SourceError:
+            database.close()
+            raise
         return cls(database, population_page)
 
     def identity(self) -> str:

@@ -1,7 +1,8 @@
 """A source in a SQL database, opened only to read.
 
 SQLite is opened with `mode=ro` and `query_only`, so that nothing is created or written, and a missing file is an error.
-PostgreSQL reads in read-only transactions with one snapshot each. Exceptions of a driver become `SourceError` here.
+PostgreSQL, a replica or the primary, reads in read-only transactions with one snapshot each. Exceptions of a driver
+become `SourceError` here; a read that a server's restart or a replica's conflict broke off is done again.
 
 SQLite holds whatever was stored, also text that is not UTF-8. Reads first take the driver's fast decoding; where that
 fails, the same read runs again and gives such text as `UndecodableText`, so that one bad row costs no other.
@@ -18,7 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from migrator.core.errors import SourceError
+from migrator import postgres
+from migrator.core.errors import ConfigError, SourceError, SourceUnavailableError
+from migrator.patience import PATIENCE_SECONDS, patiently
 
 T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS = 60
@@ -46,6 +49,7 @@ class SourceDatabase:
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self.is_postgresql = self._url.get_backend_name() == "postgresql"
         self._engine = _sqlite_engine(self._url) if self.is_sqlite else _engine(self._url)
+        self._reached = False
 
     def location(self) -> str:
         """Where the database is, the same for every way to write its URL, without user or password."""
@@ -58,6 +62,8 @@ class SourceDatabase:
     def require_tables(self, tables: Sequence[sa.Table]) -> None:
         """Raise `SourceError` unless each of the tables (or a view of its name) is there."""
         with self._read(tolerant=False) as connection:
+            if self.is_postgresql and not postgres.in_utf8(connection):
+                raise SourceError("the source is not in UTF-8", hint="copy it into a database that is")
             inspector = sa.inspect(connection)
             missing = [table.name for table in tables if not inspector.has_table(table.name)]
         if missing:
@@ -67,7 +73,14 @@ class SourceDatabase:
             )
 
     def run(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run a piece of reading in one transaction, again and tolerantly if it meets undecodable text."""
+        """Run a piece of reading in one transaction; again, if a server that was reached goes away for a moment."""
+        seconds = PATIENCE_SECONDS if self._reached else 0.0
+        result = patiently(lambda: self._run(work), SourceUnavailableError, seconds=seconds)
+        self._reached = True
+        return result
+
+    def _run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Once; again and tolerantly if it meets undecodable text."""
         try:
             with self._read(tolerant=False) as connection:
                 return work(connection)
@@ -121,6 +134,15 @@ def raw_rows(connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundS
     """The rows of a statement as the driver's own tuples: a third of the cost of SQLAlchemy's."""
     with connection.execute(statement) as result:
         return list(result.cursor.fetchall())
+
+
+def binary_rows(connection: sa.Connection, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a statement in psycopg's own words, prepared once a session and answered in binary form."""
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor(binary=True) as cursor:
+        cursor.execute(statement, parameters, prepare=True)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def iterate_rows(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
@@ -177,14 +199,16 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 def _engine(url: URL) -> sa.Engine:
     try:
-        engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
+        if not postgres.is_postgresql(url):
+            return sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
+        settings = {"default_transaction_read_only": "on"}
+        engine = postgres.open_engine(url, application_name="migrator (source)", settings=settings)
     except (NoSuchModuleError, ImportError):
-        raise SourceError(
-            f"there is no database driver for {url.drivername!r}", hint="install the driver's package"
-        ) from None
-    if url.get_backend_name() == "postgresql":
-        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return engine
+        hint = "pip install 'migrator[postgres]'" if postgres.is_postgresql(url) else "install the driver's package"
+        raise SourceError(f"there is no database driver for {url.drivername!r}", hint=hint) from None
+    except ConfigError as error:
+        raise SourceError(error.message, hint=error.hint) from None
+    return engine.execution_options(**postgres.READING)
 
 
 _REMEDIES = (
@@ -202,7 +226,31 @@ _REMEDIES = (
 )
 
 
+_BY_STATE = {
+    "08": ("the connection to the source was lost", "see that its server is up; then go on"),
+    "08001": ("the source can't be reached", "check host and port of source.url, the network, and that it is up"),
+    "28": ("the source refuses the login", _CHECK),
+    "3D000": ("the database of source.url does not exist", _CHECK),
+    "40": ("the source gave a read up", "on a replica: raise max_standby_streaming_delay or set hot_standby_feedback"),
+    "42501": ("the source refuses access", "grant SELECT on its tables"),
+    "42P01": ("the source lacks a table", "check that source.url and source.kind belong together"),
+    "42703": ("the source lacks a column", "check that its schema is the documented one"),
+    "53300": ("the source has no connection left", "take fewer workers, or raise its max_connections"),
+    "57014": ("the source cancelled a statement that took too long", "raise statement_timeout for migrator's role"),
+    "57": ("the source was shut down", "see that its server is up; then go on"),
+}
+
+
+def _explain_postgresql(error: BaseException) -> SourceError:
+    state = postgres.sqlstate(error)
+    kind = SourceUnavailableError if postgres.passes(state) else SourceError
+    found = postgres.find(_BY_STATE, state) or (f"the source can't be read ({type(error).__name__})", _CHECK)
+    return kind(found[0], hint=found[1])
+
+
 def _explain(error: BaseException) -> SourceError | _UndecodableRowError:
+    if type(error).__module__.startswith("psycopg"):
+        return _explain_postgresql(error)
     text = str(error).lower()
     if "could not decode to utf-8" in text:
         return _UndecodableRowError()

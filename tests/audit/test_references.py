@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from migrator.audit import outbox, references, verifying
+from migrator.audit import outbox, verifying
 from migrator.audit.events import Event, EventType
 from migrator.audit.references import References, ensure_salts
 from migrator.core.errors import IntegrityError
@@ -61,13 +61,6 @@ def test_erasing_a_salt_unlinks(tmp_path: Path) -> None:
             References(KEY).accounts(connection, ["ana"])
         ensure_salts(connection, ["ana"])
         assert References(KEY).accounts(connection, ["ana"]) != before
-
-
-def test_workers_on_postgresql_do_not_collide() -> None:
-    """There the insert gives way to a salt that another transaction committed first."""
-    engine = sa.create_mock_engine("postgresql+psycopg://", lambda *_: None)
-    statement = references._insert_unless_there(engine.dialect.name)
-    assert "ON CONFLICT DO NOTHING" in str(statement.compile(dialect=engine.dialect))
 
 
 def test_the_key_does_not_show() -> None:

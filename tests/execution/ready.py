@@ -3,10 +3,13 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
 
 from fixtures.world import World
 from migrator.campaign import Campaign, CampaignSpec, open_campaign
@@ -14,23 +17,38 @@ from migrator.core.errors import PlanError
 from migrator.core.progress import NoProgress
 from migrator.execution.coordinator import RunOptions, StopSignal, execute, resume
 from migrator.execution.runs import RunSummary
+from migrator.secrets import absolute_url
 from tests.execution.inline import InlineEngine, NoStop
 from tests.execution.state import final_state
+from tests.support.postgres import server
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A campaign with a plan, and the folder that it is put back from."""
+    """A campaign with a plan, and the folder that it is put back from; on PostgreSQL also its database's name."""
 
     spec: CampaignSpec
     world: World
     plan_id: str
     kept: Path
+    database: str | None = None
 
     def restore(self) -> None:
         """As before any run."""
         shutil.rmtree(self.spec.directory)
         shutil.copytree(self.kept, self.spec.directory)
+        if self.database is not None:
+            server().restore(self.database)
+
+    @contextmanager
+    def source(self) -> Iterator[sa.Connection]:
+        """The store, as its platform writes to it."""
+        engine = sa.create_engine(absolute_url(self.spec.settings.source.url, self.spec.directory))
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     def run(self, plan: str | None = None, stop: StopSignal | None = None, **options: Any) -> RunSummary:
         """Execute a plan in this process."""

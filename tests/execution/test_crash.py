@@ -13,14 +13,14 @@ from tests.execution.ready import Ready
 from tests.execution.state import log_matches_outbox
 
 _SEED = 20260508
-_MOMENTS = 120
-"""Seeded instants, beside every labelled boundary."""
+_MOMENTS = {"sqlite": 120, "postgresql": 30}
+"""Seeded instants, beside every labelled boundary: fewer on a server, which takes longer to be put back."""
 
 
 @pytest.fixture(scope="module")
-def undisturbed(prepared: Any) -> dict[str, Any]:
+def undisturbed(prepared: Ready) -> dict[str, Any]:
     """The state after a run that nothing happened to, and how many boundaries it passed."""
-    ready = Ready(*prepared)
+    ready = prepared
     ready.restore()
     boundaries: list[tuple[str, str]] = []
     with open_campaign(ready.spec) as campaign:
@@ -91,7 +91,7 @@ def test_killed_at_seeded_instants_again_and_again(ready: Ready, undisturbed: di
     """Kills at instants that have nothing to do with commits, several in a row on the same campaign."""
     drawn = random.Random(_SEED)
     kills = 0
-    while kills < _MOMENTS:
+    while kills < _MOMENTS["postgresql" if ready.database else "sqlite"]:
         ready.restore()
         for _ in range(drawn.randrange(1, 6)):
             if ready.run_killed(kill_after(drawn.uniform(0.005, 0.5))):

@@ -1,9 +1,8 @@
 """Whole runs over a mixed world: outcomes, dry runs, stops, withdrawals, late keys, new tails."""
 
-import sqlite3
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +17,7 @@ from migrator.core.progress import NoProgress
 from migrator.database import tables
 from migrator.execution import lease
 from migrator.planning.making import make_plan
+from migrator.stores.labyrinth_tables import message, thread
 from tests.execution.inline import StopAfter
 from tests.execution.ready import Ready
 from tests.execution.state import log_matches_outbox
@@ -74,11 +74,16 @@ def test_a_dry_run_counts_the_same_and_leaves_every_file_as_it_was(ready: Ready)
     def files() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in sorted(ready.spec.directory.rglob("*")) if path.is_file()}
 
-    before = files()
+    def rows() -> dict[str, list[Any]]:
+        with open_campaign(ready.spec) as campaign, campaign.database.read() as connection:
+            return {t.name: sorted(map(repr, connection.execute(sa.select(t)))) for t in tables.metadata.sorted_tables}
+
+    before, stored = files(), rows()
     with open_campaign(ready.spec, read_only=True) as campaign:
         rehearsed = ready.run_in(campaign, dry_run=True)
     after = {name: data for name, data in files().items() if data or not name.endswith(("-wal", "-shm"))}
     assert {name: data for name, data in after.items() if not name.endswith("-shm")} == before
+    assert rows() == stored
     assert rehearsed.dry_run
     real = ready.run()
     assert {o: c.to_json() for o, c in rehearsed.counts.items()} == {o: c.to_json() for o, c in real.counts.items()}
@@ -194,7 +199,7 @@ def test_a_new_tail_is_added_to_a_visible_conversation(ready: Ready) -> None:
         (n for n, found in expect(ready.world, "owner").items() if found.outcome == "rewrapped"),
         key=lambda n: len(list(ready.world.messages(n))),
     )
-    copy_tail(ready.spec.directory / "store.db", name)
+    copy_tail(ready, name)
     again = later(ready)
     second = again.run(plan(again))
     assert outcomes(again, second.run_id)[name][0] == "rewrapped_with_gaps", (
@@ -204,18 +209,17 @@ def test_a_new_tail_is_added_to_a_visible_conversation(ready: Ready) -> None:
     assert keys.count(name) == 1
 
 
-def copy_tail(store: Path, conversation_id: str) -> None:
+def copy_tail(ready: Ready, conversation_id: str) -> None:
     """Two messages more, later than all: one that opens, one whose ciphertext is cut."""
     inbox, _, thread = conversation_id.partition("/")
-    with sqlite3.connect(store) as connection:
-        columns = "sender_id, epoch_id, version, encrypted_message_data, sent_at"
-        where = "inbox_id = ? AND thread_id = ? ORDER BY sent_at DESC"
-        row = connection.execute(f"SELECT {columns} FROM message WHERE {where}", (inbox, thread)).fetchone()
-        connection.executemany(
-            f"INSERT INTO message ({columns}, inbox_id, thread_id, message_id) VALUES (?,?,?,?,?,?,?,?)",
-            [(*row[:3], row[3][: len(row[3]) - n], row[4] + 1000 + n, inbox, thread, f"tail{n}") for n in (0, 1)],
-        )
-    connection.close()
+    with ready.source() as connection:
+        query = sa.select(message).where(message.c.inbox_id == inbox, message.c.thread_id == thread)
+        last = connection.execute(query.order_by(message.c.sent_at.desc()).limit(1)).one()._asdict()
+        data, sent_at = last["encrypted_message_data"], last["sent_at"]
+        for n in (0, 1):
+            tail = {"message_id": f"tail{n}", "sent_at": sent_at + 1000 + n}
+            cut = {"encrypted_message_data": data[: len(data) - n]}
+            connection.execute(message.insert(), last | tail | cut)
 
 
 def test_the_log_holds_every_event_once(ready: Ready) -> None:
@@ -227,10 +231,9 @@ def test_the_log_holds_every_event_once(ready: Ready) -> None:
 
 def test_an_error_budget_stops_the_run_resumable(ready: Ready) -> None:
     """More failed conversations than `--max-failures`: status 21, and the rest waits."""
-    with sqlite3.connect(ready.spec.directory / "store.db") as connection:
-        # The source changes underneath: the messages of most conversations have become unreadable.
-        connection.execute("UPDATE message SET message_id = CAST(message_id AS BLOB)")
-    connection.close()
+    with ready.source() as connection:
+        # The source changes underneath: threads have become something that nobody knows.
+        connection.execute(thread.update().values(kind="broadcast"))
     stopped = ready.run(max_failures="3")
     assert stopped.exit_status is ExitStatus.ERROR_BUDGET
     assert stopped.counts["failed:source"].conversations > 3

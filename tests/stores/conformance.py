@@ -131,7 +131,7 @@ class StoreConformance(ABC):
         accounts: list[Account] = list(chain.from_iterable(self.store(population_page=3).all_accounts()))
         wanted = [account.account_id for account in accounts]
         assert wanted == sorted(set(wanted), key=str.encode)
-        assert list(self.store().accounts(wanted).values()) == accounts
+        assert self.store().accounts(wanted) == dict(zip(wanted, accounts, strict=True))
 
     def test_strangers_are_missing(self) -> None:
         """Ids that nothing has, also hostile ones, are not errors."""

@@ -17,7 +17,7 @@ class Mailboxes:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.url = f"sqlite:///{path}"
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection: Any = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("PRAGMA synchronous = OFF")
         for table in tables.metadata.sorted_tables:
             self._create(table)
@@ -86,6 +86,44 @@ class Mailboxes:
     ) -> None:
         """A message."""
         self.insert("message", [(inbox_id, thread_id, sent_at, message_id, sender_id, epoch_id, version, data)])
+
+
+class PostgresMailboxes(Mailboxes):
+    """The same in a PostgreSQL database, whose tables take what their types allow."""
+
+    def __init__(self, url: str, collation: str = "C") -> None:
+        self.url = url
+        self.collation = collation
+        engine = sa.create_engine(url)
+        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        for table in tables.metadata.sorted_tables:
+            self._connection.exec_driver_sql(_definition(table, collation))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._connection.close()
+        self._connection.engine.dispose()
+
+    def execute(self, statement: str, rows: Iterable[Sequence[Any]] = ((),)) -> None:
+        """Run a statement for each row of parameters."""
+        for row in rows:
+            self._connection.exec_driver_sql(statement.replace("?", "%s"), tuple(row))
+
+    def column(self, query: str) -> list[Any]:
+        """The first column of what a query gives."""
+        return [row[0] for row in self._connection.exec_driver_sql(query)]
+
+
+def _definition(table: sa.Table, collation: str) -> str:
+    """A table as an operator may have it, without regard to how migrator compares ids."""
+    dialect = sa.make_url("postgresql+psycopg://").get_dialect()()
+    columns = []
+    for column in table.columns:
+        kind = column.type.compile(dialect).partition(" COLLATE")[0]
+        collated = f' COLLATE "{collation}"' if kind == "TEXT" else ""
+        columns.append(f'"{column.name}" {kind}{collated}')
+    key = ", ".join(column.name for column in table.primary_key)
+    return f"CREATE TABLE {table.name} ({', '.join(columns)}, PRIMARY KEY ({key}))"
 
 
 def fill(store: Mailboxes) -> None:

@@ -22,6 +22,7 @@ from migrator.core.imports import ImportResult
 from migrator.core.settings import Settings
 from migrator.exports import importing
 from migrator.notices import sending, templates
+from migrator.secrets import absolute_url
 
 CUTOVER: Final = datetime(2026, 5, 8, tzinfo=UTC)
 NOTICED: Final = CUTOVER - timedelta(days=70)
@@ -47,13 +48,13 @@ def small_campaign(directory: Path, shape: Shape = SMALL, **settings: dict[str, 
 def new_campaign(directory: Path, world: World, **settings: dict[str, Any]) -> CampaignSpec:
     """Write the store and initialise a campaign for it, in staging, with local keys, when notices are due."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_store(world, f"sqlite:///{directory / 'store.db'}")
     spec = at(
         CampaignSpec(
             settings=_settings(world, settings), directory=directory, clock=FixedClock(NOTICED), actor="operator@test"
         ),
         NOTICED,
     )
+    write_store(world, absolute_url(spec.settings.source.url, directory))
     setup.initialise(spec)
     return spec
 

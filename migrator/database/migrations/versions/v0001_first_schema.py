@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision: str = "0001"
 down_revision: str | None = None
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
+
+
+KEY = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -18,8 +22,8 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String(length=64), nullable=False),
         sa.Column("conversation_no", sa.BigInteger(), nullable=False),
         sa.Column("sent_at", sa.BigInteger(), nullable=False),
-        sa.Column("message_id", sa.Text(), nullable=False),
-        sa.Column("sender_id", sa.Text(), nullable=True),
+        sa.Column("message_id", KEY, nullable=False),
+        sa.Column("sender_id", KEY, nullable=True),
         sa.Column("content_type", sa.Text(), nullable=True),
         sa.Column("key_id", sa.BigInteger(), nullable=True),
         sa.Column("ciphertext", sa.LargeBinary(), nullable=True),
@@ -49,13 +53,13 @@ def upgrade() -> None:
         ),
         sa.Column("record_id", sa.String(length=64), nullable=False),
         sa.Column("record_sha256", sa.String(length=64), nullable=False),
-        sa.Column("account_id", sa.Text(), nullable=False),
-        sa.Column("guardian_id", sa.Text(), nullable=True),
+        sa.Column("account_id", KEY, nullable=False),
+        sa.Column("guardian_id", KEY, nullable=True),
         sa.Column("answer", sa.String(length=16), nullable=False),
         sa.Column("covers_all", sa.Boolean(), nullable=False),
         sa.Column("decided_at", sa.String(length=40), nullable=False),
         sa.Column("valid_until", sa.String(length=40), nullable=True),
-        sa.Column("device_id", sa.Text(), nullable=True),
+        sa.Column("device_id", KEY, nullable=True),
         sa.Column("issuer", sa.Text(), nullable=True),
         sa.Column("notice_id", sa.String(length=64), nullable=False),
         sa.Column("notice_version", sa.String(length=32), nullable=False),
@@ -84,7 +88,7 @@ def upgrade() -> None:
             autoincrement=True,
             nullable=False,
         ),
-        sa.Column("conversation_id", sa.Text(), nullable=False),
+        sa.Column("conversation_id", KEY, nullable=False),
         sa.Column("mode", sa.String(length=16), nullable=False),
         sa.Column("plan_id", sa.String(length=64), nullable=True),
         sa.Column("run_id", sa.String(length=64), nullable=True),
@@ -115,10 +119,10 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("export_id", sa.String(length=64), nullable=False),
-        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("account_id", KEY, nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("scheme", sa.String(length=32), nullable=False),
-        sa.Column("device_id", sa.Text(), nullable=True),
+        sa.Column("device_id", KEY, nullable=True),
         sa.Column("issuer", sa.Text(), nullable=True),
         sa.Column("created_at", sa.String(length=40), nullable=False),
         sa.Column("recipient_key_id", sa.String(length=64), nullable=False),
@@ -146,7 +150,7 @@ def upgrade() -> None:
         "migrator_gap",
         sa.Column("conversation_no", sa.BigInteger(), nullable=False),
         sa.Column("sent_at", sa.BigInteger(), nullable=False),
-        sa.Column("message_id", sa.Text(), nullable=False),
+        sa.Column("message_id", KEY, nullable=False),
         sa.Column("reason", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("conversation_no", "sent_at", "message_id"),
         sqlite_with_rowid=False,
@@ -175,8 +179,8 @@ def upgrade() -> None:
         "migrator_message",
         sa.Column("conversation_no", sa.BigInteger(), nullable=False),
         sa.Column("sent_at", sa.BigInteger(), nullable=False),
-        sa.Column("message_id", sa.Text(), nullable=False),
-        sa.Column("sender_id", sa.Text(), nullable=False),
+        sa.Column("message_id", KEY, nullable=False),
+        sa.Column("sender_id", KEY, nullable=False),
         sa.Column("content_type", sa.Text(), nullable=False),
         sa.Column("key_id", sa.BigInteger(), nullable=False),
         sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
@@ -185,7 +189,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "migrator_notice",
-        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("account_id", KEY, nullable=False),
         sa.Column("notice_id", sa.String(length=64), nullable=False),
         sa.Column("channel", sa.String(length=64), nullable=False),
         sa.Column("version", sa.String(length=32), nullable=False),
@@ -195,7 +199,7 @@ def upgrade() -> None:
         sa.Column("rendered_sha256", sa.String(length=64), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("detail", sa.Text(), nullable=True),
-        sa.Column("message_id", sa.Text(), nullable=True),
+        sa.Column("message_id", KEY, nullable=True),
         sa.Column("queued_at", sa.String(length=40), nullable=False),
         sa.Column("sent_at", sa.String(length=40), nullable=True),
         sa.PrimaryKeyConstraint("account_id", "notice_id", "channel"),
@@ -231,6 +235,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("seq"),
     )
     op.create_index("migrator_outbox_subject", "migrator_outbox", ["subject"], unique=False)
+    op.create_index(
+        "migrator_outbox_waiting",
+        "migrator_outbox",
+        ["outbox_no"],
+        unique=False,
+        postgresql_where=sa.text("seq IS NULL"),
+        sqlite_where=sa.text("seq IS NULL"),
+    )
     op.create_table(
         "migrator_plan",
         sa.Column("plan_id", sa.String(length=64), nullable=False),
@@ -285,7 +297,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "migrator_reference_salt",
-        sa.Column("subject_id", sa.Text(), nullable=False),
+        sa.Column("subject_id", KEY, nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("subject_id"),
         sqlite_with_rowid=False,
@@ -341,7 +353,7 @@ def upgrade() -> None:
     op.create_table(
         "migrator_authorization_scope",
         sa.Column("authorization_no", sa.BigInteger(), nullable=False),
-        sa.Column("thread_key", sa.Text(), nullable=False),
+        sa.Column("thread_key", KEY, nullable=False),
         sa.ForeignKeyConstraint(
             ["authorization_no"],
             ["migrator_authorization.authorization_no"],
@@ -351,7 +363,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "migrator_export_conversation",
-        sa.Column("conversation_id", sa.Text(), nullable=False),
+        sa.Column("conversation_id", KEY, nullable=False),
         sa.Column("export_no", sa.BigInteger(), nullable=False),
         sa.Column("messages", sa.BigInteger(), nullable=False),
         sa.Column("coverage", sa.Text(), nullable=False),
@@ -391,6 +403,7 @@ def downgrade() -> None:
     op.drop_table("migrator_progress")
     op.drop_table("migrator_plan_item")
     op.drop_table("migrator_plan")
+    op.drop_index("migrator_outbox_waiting", table_name="migrator_outbox")
     op.drop_index("migrator_outbox_subject", table_name="migrator_outbox")
     op.drop_table("migrator_outbox")
     op.drop_table("migrator_notice_template")

@@ -1,0 +1,148 @@
+"""The Labyrinth store on PostgreSQL: the port's tests, under collations of the operator's choice, and its troubles."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from migrator.core.errors import SourceError, SourceUnavailableError
+from migrator.stores.labyrinth import LabyrinthStore
+from migrator.stores.labyrinth_tables import message
+from migrator.stores.source_database import SourceDatabase, raw_rows
+from tests.stores.conformance import StoreConformance
+from tests.stores.mailboxes import PostgresMailboxes, fill
+from tests.support.postgres import PEOPLES, server
+
+
+@pytest.fixture(scope="module", params=["C", PEOPLES])
+def filled(request: pytest.FixtureRequest) -> Iterator[PostgresMailboxes]:
+    """A filled source whose ids are collated bytewise, or as people sort."""
+    name = server().create()
+    if request.param == PEOPLES and not server().make_peoples_collation(name):
+        pytest.skip("this machine can't make a locale")
+    with closing(PostgresMailboxes(server().url(name), request.param)) as mailboxes:
+        fill(mailboxes)
+        yield mailboxes
+
+
+class TestConformance(StoreConformance):
+    """The port's own tests."""
+
+    @pytest.fixture(autouse=True)
+    def _source(self, filled: PostgresMailboxes) -> Iterator[None]:
+        self.source = filled
+        self._stores: list[LabyrinthStore] = []
+        yield
+        for store in self._stores:
+            store.close()
+
+    def store(self, *, population_page: int = 5000) -> LabyrinthStore:
+        store = LabyrinthStore.open(self.source.url, population_page=population_page)
+        self._stores.append(store)
+        return store
+
+    def add_message(self) -> None:
+        self.source.message("inbox-account-00", "group-1", 2000, "new")
+
+    def test_the_collation_is_another_one(self) -> None:
+        """The test tests: unless the collation is "C", this database's own order of the ids is not theirs."""
+        ids = self.source.column("SELECT message_id FROM message ORDER BY message_id")
+        assert (ids == sorted(ids, key=str.encode)) == (self.source.collation == "C")
+
+
+@pytest.fixture
+def source() -> Iterator[PostgresMailboxes]:
+    """A small source that a test may break."""
+    with closing(PostgresMailboxes(server().url(server().create()))) as mailboxes:
+        fill(mailboxes)
+        yield mailboxes
+
+
+def test_every_comparison_of_ids_is_bytewise(source: PostgresMailboxes) -> None:
+    """Whatever the columns' collation, order and bounds of the walk and of pages name theirs: "C"."""
+    said: list[str] = []
+    with closing(LabyrinthStore.open(source.url, population_page=3)) as store:
+        engine = store._database._engine
+        sa.event.listen(engine, "before_cursor_execute", lambda *arguments: said.append(arguments[2]))
+        conversations = [c.conversation_id for page in store.population() for c in page]
+        list(store.all_accounts())
+        rows = store.page("inbox-account-00/group-1", None, 5)
+        store.page("inbox-account-00/group-1", store.cursor(rows[-1]), 5)
+        store.messages(conversations)
+    ordered = [text for text in said if "ORDER BY" in text]
+    assert len(ordered) > 5
+    for text in ordered:
+        after = text.partition("ORDER BY")[2].partition("LIMIT")[0]
+        names = [part for part in after.split(",") if "_id" in part]
+        assert names, text
+        assert all('COLLATE "C"' in part for part in names), text
+
+
+def test_a_source_can_not_be_written(source: PostgresMailboxes) -> None:
+    """Whatever statement slips in: the session itself is read-only, as a replica is."""
+    database = SourceDatabase(source.url)
+    with pytest.raises(SourceError):
+        database.run(lambda connection: connection.execute(message.delete()))
+    with closing(LabyrinthStore.open(source.url)) as store:
+        assert sum(c.messages for page in store.population() for c in page) > 0
+    database.close()
+
+
+def test_a_read_goes_on_when_its_sessions_were_cut(source: PostgresMailboxes) -> None:
+    """A source that was restarted between or within two reads costs a wait, and no page."""
+    with closing(LabyrinthStore.open(source.url, population_page=4)) as store:
+        whole = [c for page in store.population() for c in page]
+        walked = []
+        for page in store.population():
+            walked += page
+            server().cut_off(str(make_url(source.url).database))
+        assert walked == whole
+
+        attempts = 0
+
+        def cut_once(connection: sa.Connection) -> list[tuple[object, ...]]:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                connection.execute(sa.select(sa.func.pg_terminate_backend(sa.func.pg_backend_pid())))
+            return raw_rows(connection, sa.select(message.c.message_id))
+
+        assert len(store._database.run(cut_once)) > 20
+        assert attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("/test_", "/none_"), "does not exist"),
+        (("migrator@", "nobody-here@"), "login"),
+        (("migrator-pg-", "migrator-none-"), "reached"),
+        (("+psycopg", "+psycopg2"), "driver"),
+    ],
+)
+def test_what_is_wrong_with_a_source_is_said(source: PostgresMailboxes, change: tuple[str, str], words: str) -> None:
+    """A mistyped URL is told apart: server, database, role, driver; and each has a hint."""
+    with pytest.raises(SourceError, match=words) as caught:
+        LabyrinthStore.open(source.url.replace(*change))
+    assert caught.value.hint
+
+
+def test_a_statement_that_takes_too_long_is_said() -> None:
+    """The role's or the URL's own limit is kept, and the error names it."""
+    name = server().create()
+    database = SourceDatabase(server().url(name, options="-cstatement_timeout%3D50"))
+    with pytest.raises(SourceError, match="took too long") as caught:
+        database.run(partial(raw_rows, statement=sa.select(sa.func.pg_sleep(5))))
+    assert "statement_timeout" in caught.value.hint
+    assert not isinstance(caught.value, SourceUnavailableError)
+    database.close()
+
+
+def test_a_source_in_another_encoding_is_refused() -> None:
+    """Ids in other encodings have neither place nor order in the server history."""
+    name = server().create(options="ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'")
+    with pytest.raises(SourceError, match="UTF-8"):
+        LabyrinthStore.open(server().url(name))
