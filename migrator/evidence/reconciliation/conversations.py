@@ -12,6 +12,7 @@ from migrator.history import context_ref
 
 
 def compare_conversations(connection: sa.Connection, result: Reconciliation, undone: set[str]) -> None:
+    """Hold every visible conversation against the newest event that showed it, runs that were undone left out."""
     table, keys = tables.conversation, tables.data_key
     after = -1
     while True:

@@ -65,5 +65,6 @@ def object_of(value: object) -> dict[str, Any]:
 
 
 def number_of(data: Data, name: str) -> int:
+    """A count that an event gives; -1, which no count is, for anything else."""
     value = data.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else -1
