@@ -321,7 +321,11 @@ def test_sessions_that_were_cut_cost_nothing_between_transactions(database: Data
     assert server().cut_off(name_of(database)) > 0
     with database.write("test") as connection:
         connection.scalar(sa.select(1))
-    database.boundary = lambda _label, moment: moment == "before" and server().cut_off(name_of(database)) and None
+
+    def cut(_label: str, _moment: str) -> None:
+        server().cut_off(name_of(database))
+
+    database.boundary = cut
     with pytest.raises(DatabaseUnavailableError), database.write("test") as connection:
         insert_rows(connection, tables.conversation, ("conversation_id", "mode"), [("a", "sealed")])
     database.boundary = lambda _label, _moment: None

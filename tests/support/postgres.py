@@ -77,7 +77,8 @@ class Server:
         arguments = [f"-c{name}={value}" for name, value in self._options.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_dying_with_us(), _PROGRAMS / "postgres", "-D", self._folder / "data", "-k", self._folder, *arguments],
+                [*_dying_with_us(), _PROGRAMS / "postgres", "-D", self._folder / "data", "-k", self._folder,
+                 *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "LOCPATH": str(self._folder / "locales")}, **_as_nobody(),
             )  # fmt: skip
