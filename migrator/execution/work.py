@@ -1,5 +1,6 @@
 """One conversation on its way through a worker."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from migrator.core.model import Conversation
@@ -34,3 +35,17 @@ class Work:
             "last_sent_at": self.conversation.last_sent_at,
             "export_no": self.newest_export_no,
         }
+
+
+def units(works: Sequence[Work], page_size: int) -> Iterator[list[Work]]:
+    """Conversations in order, together as long as their messages make up one page."""
+    unit: list[Work] = []
+    size = 0
+    for work in works:
+        if unit and size + work.conversation.messages > page_size:
+            yield unit
+            unit, size = [], 0
+        unit.append(work)
+        size += work.conversation.messages
+    if unit:
+        yield unit

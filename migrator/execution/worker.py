@@ -30,7 +30,7 @@ from migrator.execution.recorder import (
     StopRequestedError,
 )
 from migrator.execution.small import rewrap_unit
-from migrator.execution.work import Work
+from migrator.execution.work import Work, units
 from migrator.exports.opening import ExportReader, Material
 from migrator.facts import FactsReader
 from migrator.patience import persist
@@ -215,7 +215,7 @@ class _Worker:
                 outcome = Outcome.REWRAPPED.value
                 self.recorder.counted([(outcome, work.conversation.messages, 0) for work in works])
                 return True
-            for unit in self._units(works):
+            for unit in units(works, self.campaign.settings.execution.page_size):
                 self._rewrap(unit)
         except AuthorizationsChangedError:
             return False
@@ -227,20 +227,6 @@ class _Worker:
             with self.recorder.transaction("decided", failures=failures) as connection:
                 self.recorder.end(connection, endings)
         self.recorder.counted([(ending.outcome, ending.messages, ending.gaps) for ending in endings])
-
-    def _units(self, works: Sequence[Work]) -> Iterator[list[Work]]:
-        """Conversations in order, together as long as their messages make up one page."""
-        page_size = self.campaign.settings.execution.page_size
-        unit: list[Work] = []
-        size = 0
-        for work in works:
-            if unit and size + work.conversation.messages > page_size:
-                yield unit
-                unit, size = [], 0
-            unit.append(work)
-            size += work.conversation.messages
-        if unit:
-            yield unit
 
     def _rewrap(self, unit: Sequence[Work]) -> None:
         material = self._material(unit)
