@@ -32,6 +32,7 @@ class ExitStatus(IntEnum):
 
 
 NOTHING_CHANGED = "nothing was changed"
+KEPT = "what was committed before is kept; nothing else was changed"
 RESUMABLE = "everything committed so far is kept; `migrator resume` goes on from there"
 
 
@@ -97,6 +98,13 @@ class SourceUnavailableError(SourceError):
     """The source is away for the moment: the same read again may succeed."""
 
     code = "source_unavailable"
+    exit_status = ExitStatus.SERVICE_DOWN
+
+
+class SourceBusyError(SourceError):
+    """Somebody else's work locks the source, longer than a read waits."""
+
+    code = "source_busy"
     exit_status = ExitStatus.SERVICE_DOWN
 
 

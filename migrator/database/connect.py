@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from migrator import postgres
-from migrator.core.errors import RESUMABLE, ConfigError, DatabaseError, DatabaseUnavailableError
+from migrator.core.errors import KEPT, ConfigError, DatabaseError, DatabaseUnavailableError
 from migrator.database import postgresql
 from migrator.patience import PATIENCE_SECONDS, patiently
 
@@ -187,7 +187,7 @@ def translated() -> Iterator[None]:
         raise DatabaseError(
             f"the migrator database can't be used ({type(error).__name__})",
             hint="see that it can be reached and is not overloaded",
-            changed=RESUMABLE,
+            changed=KEPT,
         ) from None
 
 
@@ -217,10 +217,10 @@ def _explain(error: DBAPIError) -> DatabaseError:
     text = str(error.orig).lower()
     for mark, message, hint in _REMEDIES:
         if mark in text:
-            return DatabaseError(message, hint=hint, changed=RESUMABLE)
+            return DatabaseError(message, hint=hint, changed=KEPT)
     kind = type(error.orig).__name__ if error.orig is not None else type(error).__name__
     return DatabaseError(
         f"the migrator database refused a statement ({kind})",
         hint="the database server's own log has the details",
-        changed=RESUMABLE,
+        changed=KEPT,
     )

