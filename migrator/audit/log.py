@@ -130,8 +130,11 @@ class AuditLog:
         """What the database has of the lines `first` to `end`: rows of the outbox in their order, a batch at a time."""
         table = tables.outbox
         query = sa.select(table).where(table.c.seq >= first, table.c.seq < end).order_by(table.c.seq)
-        with self._database.read() as connection:
-            yield iter(connection.execute(query.execution_options(yield_per=BATCH)).mappings())
+        with (
+            self._database.read() as connection,
+            connection.execute(query.execution_options(yield_per=BATCH)) as rows,  # whoever reads may stop early
+        ):
+            yield iter(rows.mappings())
 
     def _state(self, connection: sa.Connection) -> LogState:
         table = tables.audit_state

@@ -5,6 +5,8 @@ whether something was changed before it was raised. Adapters turn foreign except
 edge; the command line turns these into text or JSON and the exit status. No error carries plaintext or keys.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import ClassVar
 
@@ -174,3 +176,12 @@ class IntegrityError(MigratorError):
 
     code = "integrity"
     exit_status = ExitStatus.MISMATCH
+
+
+@contextmanager
+def resumable_from_here() -> Iterator[None]:
+    """A run has begun: where the database fails now, `migrator resume` goes on."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise resumable(error) from None

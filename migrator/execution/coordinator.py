@@ -25,6 +25,7 @@ from migrator.core.errors import (
     LeaseHeldError,
     MigratorError,
     resumable,
+    resumable_from_here,
 )
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import Progress
@@ -80,7 +81,7 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     stored.require_executable(campaign, found)
     require_open(campaign, options.confirm)
     campaign.audit.check(replay=True)
-    with leases.hold(campaign, purpose="execute") as lease:
+    with leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
         return session.drive(runs.begin(campaign, found), found.watermarks, lease)
 
 
@@ -97,7 +98,7 @@ def resume(
     stored.require_current(campaign, plan)
     require_cutover(campaign)
     campaign.audit.check(replay=True)
-    with leases.hold(campaign, purpose="resume") as lease:
+    with leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
         return session.drive(runs.take_up(campaign, run.run_id), plan.watermarks, lease)
 
 
@@ -141,8 +142,9 @@ class _Session:
         )
         try:
             while queue.busy:
-                self._take(queue.step(paused=self.stopping is not None))
                 persist(lambda: self._look_around(run, lease, budget, journal), DatabaseUnavailableError)
+                self._take(queue.step(paused=self.stopping is not None))
+            self._look_around(run, lease, budget, journal)
         finally:
             queue.close()
         return self._conclude(run, journal)

@@ -94,7 +94,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(ready: Ready) -> None:
     ready.run()
     undisturbed = ready.state()
     ready.restore()
-    stopped = ready.run(stop=StopAfter(0))
+    stopped = ready.run(stop=StopAfter(1))
     assert (stopped.state, stopped.stop_reason) == (RunState.STOPPED, StopReason.INTERRUPTED)
     assert stopped.exit_status is ExitStatus.INTERRUPTED
     assert stopped.pending > 0
@@ -242,7 +242,7 @@ def test_an_error_budget_stops_the_run_resumable(ready: Ready) -> None:
 
 def test_a_clock_that_goes_on_is_no_new_decision_for_what_is_done(ready: Ready) -> None:
     """A run resumed days later finishes what is pending and leaves what has its outcome."""
-    ready.run(stop=StopAfter(0))
+    ready.run(stop=StopAfter(1))
     done = ready.state()["items"]
     spec = replace(ready.spec, clock=FixedClock(LATE))
     replace(ready, spec=spec).resume()

@@ -17,7 +17,7 @@ from migrator import recipient_key, setup
 from migrator.campaign import Campaign, CampaignSpec, open_campaign
 from migrator.client.sealing import Recipient
 from migrator.client.signing import Signer
-from migrator.core.clock import FixedClock
+from migrator.core.clock import FixedClock, format_time
 from migrator.core.encoding import b64url_encode
 from migrator.core.export import MANIFEST_NAME, MANIFEST_TYP, part_info, part_name
 from migrator.core.settings import Settings
@@ -157,7 +157,7 @@ class Export:
             "device_id": self.signer.device_id,
             "kind": "keys",
             "scheme": "labyrinth",
-            "created_at": CREATED.isoformat(),
+            "created_at": format_time(CREATED),
             "recipient_key_id": recipient.recipient_key_id,
             "conversations": [
                 {"id": c, "coverage": [{"epoch_id": "e1", "versions": [4]}], "messages": 1} for c in listed
