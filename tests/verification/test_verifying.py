@@ -190,9 +190,9 @@ def test_new_messages_of_the_source_are_no_mismatch(tmp_path: Path) -> None:
     for name, moved in (("tail", 10_000_000), ("late", -1)):
         with database(spec, "store.db") as store:
             store.execute(
-                "INSERT INTO message SELECT inbox_id, thread_id, ? || message_id, MAX(sent_at) + ?, sender_id, "
+                "INSERT INTO message SELECT inbox_id, thread_id, MAX(sent_at) + ?, ? || message_id, sender_id, "
                 "epoch_id, version, encrypted_message_data FROM message GROUP BY inbox_id, thread_id",
-                (name, moved),
+                (moved, name),
             )
     result = verified(spec)
     assert result.ok, result.mismatches
