@@ -9,7 +9,6 @@ Random 96-bit IVs: a data key seals the messages of one conversation, and NIST S
 
 import os
 import secrets
-from collections.abc import Sequence
 from typing import final
 
 from cryptography.exceptions import InvalidTag
@@ -111,8 +110,3 @@ def open_message(key: DataKey, ciphertext: bytes, bound_to: bytes) -> bytes:
         return key.aead.decrypt(ciphertext[5 : 5 + IV_BYTES], ciphertext[5 + IV_BYTES :], bound_to)
     except InvalidTag:
         raise IntegrityError("a stored message was altered or is not where it was written") from None
-
-
-def contains_nul(identifiers: Sequence[str]) -> bool:
-    """Whether any identifier has the byte that separates the fields of the associated data."""
-    return any("\0" in identifier for identifier in identifiers)

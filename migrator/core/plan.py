@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from migrator.core.encoding import canonical_json, strict_json
 from migrator.core.errors import PlanError
-from migrator.core.outcomes import Outcome
 
 SCHEMA = "migrator.plan/1"
 MAX_FILE_BYTES = 1024 * 1024
@@ -73,12 +72,6 @@ def reason_of(outcome: str) -> str:
 def is_work(decision: str) -> bool:
     """Whether an item is opened by a run, so far as the policy still agrees then."""
     return decision in (REWRAP, EXTEND)
-
-
-PLANNED_OUTCOMES = frozenset(
-    {Outcome.ALREADY_SERVER.value, Outcome.FAILED_SOURCE.value, Outcome.HELD_NO_KEY_SERVICE.value}
-)
-"""Outcomes other than skips that a plan can foresee."""
 
 
 def item_leaf(conversation_no: int, conversation_id: str, decision: str, messages: int) -> bytes:

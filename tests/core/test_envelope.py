@@ -86,12 +86,9 @@ def test_associated_data_is_the_format() -> None:
     assert associated_data("in/th", "mé", "ann", 1700000000000, "text/plain") == expected
 
 
-def test_nul_is_seen_in_any_id() -> None:
-    """The separator inside an id would shift the fields: it is found wherever it stands."""
-    assert envelope.contains_nul(["a", "b\0"])
-    assert envelope.contains_nul(["\0"])
-    assert not envelope.contains_nul(["a", "", "\u2400", "\x01"])
-    assert associated_data("a", "b\0c", "d", 1, "t") == associated_data("a", "b", "c\0d", 1, "t")  # hence the refusal
+def test_a_nul_in_an_id_would_shift_the_fields() -> None:
+    """Why schemes and exports refuse ids with the separator: two different messages would be bound alike."""
+    assert associated_data("a", "b\0c", "d", 1, "t") == associated_data("a", "b", "c\0d", 1, "t")
 
 
 def test_key_context_is_canonical_json() -> None:
