@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from email.errors import MessageError
 from email.headerregistry import Address, AddressHeader
@@ -58,18 +59,22 @@ def idempotency_key(campaign: str, reference: str, notice_id: str, channel: str)
     return hashlib.sha256(canonical_json([campaign, reference, notice_id, channel])).hexdigest()[:40]
 
 
-def compose(rendered: Rendered, *, sender: Address, to: Address, key: str, now: datetime) -> EmailMessage:
-    """The message: plain text, its language, and that a program sent it (RFC 3834). No links, pixels or tokens."""
+def compose(rendered: Rendered, *, sender: Address, to: Address, headers: Mapping[str, str]) -> EmailMessage:
+    """The message, in its language; `headers` are those that its way demands, such as `automatic`'s."""
     message = EmailMessage()
     message["From"] = sender
     message["To"] = to
     message["Subject"] = rendered.subject
-    message["Date"] = format_datetime(now)
-    message["Message-ID"] = message_id(key, sender)
-    message["Auto-Submitted"] = "auto-generated"
+    for name, value in headers.items():
+        message[name] = value
     message.set_content(rendered.body)  # drops what it finds of Content headers
     message["Content-Language"] = rendered.template.locale
     return message
+
+
+def automatic(key: str, sender: Address, now: datetime) -> dict[str, str]:
+    """Headers of a message that a program sent (RFC 3834) at a time, under a key."""
+    return {"Date": format_datetime(now), "Message-ID": message_id(key, sender), "Auto-Submitted": "auto-generated"}
 
 
 def message_id(key: str, sender: Address) -> str:

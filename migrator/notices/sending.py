@@ -94,7 +94,7 @@ def send_test(
     )
     key = f"test-{secrets.token_hex(16)}"
     sender = messages.parse_sender(settings.notify.sender)
-    message = messages.compose(rendered, sender=sender, to=to, key=key, now=now)
+    message = messages.compose(rendered, sender=sender, to=to, headers=messages.automatic(key, sender, now))
     message.replace_header("Subject", f"[TEST] {rendered.subject}")
     answer = _open_channel(campaign)[1].send(Dispatch(idempotency_key=key, message=message))
     if isinstance(answer, Rejected):
@@ -229,8 +229,8 @@ class _Sender:
         if entry.rendered is None or to is None:
             raise ValueError("only a notice with a text and an address is queued")
         key = self._key(reference)
-        now = self._campaign.clock.now()
-        message = messages.compose(entry.rendered, sender=self._from, to=to, key=key, now=now)
+        headers = messages.automatic(key, self._from, self._campaign.clock.now())
+        message = messages.compose(entry.rendered, sender=self._from, to=to, headers=headers)
         return Dispatch(idempotency_key=key, message=message)
 
 

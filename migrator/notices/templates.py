@@ -21,8 +21,11 @@ from migrator.core.errors import ConfigError, UsageError
 from migrator.core.model import Account, AccountStatus, Quorum
 from migrator.core.settings import Settings
 from migrator.notices import language, locales
+from migrator.notices.circumstances import Circumstances
+from migrator.notices.kinds import NoticeKind
 
-DEFAULT_NOTICE: Final = "cutover"
+DEFAULT_NOTICE: Final = NoticeKind.FIRST.value
+NOTHING_KNOWN: Final = Circumstances()
 MAX_TEMPLATES: Final = 2000
 _FILE: Final = re.compile(
     r"(?P<notice>[a-z0-9][a-z0-9_-]{0,63})\.(?P<version>[1-9][0-9]{0,8})\.(?P<locale>[^.]+)\.txt\Z"
@@ -85,9 +88,12 @@ def for_reader(available: Mapping[str, Template], wanted: str | None) -> Templat
     return None if found is None else available[found]
 
 
-def render(template: Template, account: Account, settings: Settings, now: datetime) -> Rendered:
+def render(
+    template: Template, account: Account, settings: Settings, now: datetime, case: Circumstances = NOTHING_KNOWN
+) -> Rendered:
     """What the account reads if the notice is sent at `now`. Raises `ConfigError`."""
-    subject, body = _checked(template.source, template.file).render(_values(template, account, settings, now))
+    values = _values(template, account, settings, case.first_noticed_at or now)
+    subject, body = _checked(template.source, template.file).render(values)
     digest = hashlib.sha256(f"{subject}\n\n{body}".encode()).hexdigest()
     return Rendered(template=template, subject=subject, body=body, sha256=digest)
 
