@@ -15,6 +15,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from migrator import lease as leases
 from migrator import plugins
 from migrator.campaign import Campaign
 from migrator.core.errors import (
@@ -32,16 +33,15 @@ from migrator.core.progress import Progress
 from migrator.core.settings import ExecutionSettings, Share
 from migrator.database import tables
 from migrator.engines.interface import Engine
-from migrator.execution import lease as leases
 from migrator.execution import runs, shards
 from migrator.execution.assignment import Assignment, OutcomeCount, ShardResult
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import cutover_reached, require_cutover, require_open
 from migrator.execution.journal import Journal
-from migrator.execution.lease import Lease
 from migrator.execution.runs import Run, RunSummary
 from migrator.execution.status import summary_of
 from migrator.facts import Watermarks
+from migrator.lease import Lease
 from migrator.patience import persist
 from migrator.planning import stored
 

@@ -5,8 +5,8 @@ import sqlalchemy as sa
 from migrator.campaign import Campaign
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.database import tables
-from migrator.execution.lease import LeaseHolder, holder_of
 from migrator.execution.runs import Run, RunSummary, find, outcome_counts
+from migrator.lease import LeaseHolder, holder_of
 
 
 def summary(campaign: Campaign, run_id: str | None) -> RunSummary:

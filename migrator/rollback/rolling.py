@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migrator import lease as leases
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
@@ -26,9 +27,8 @@ from migrator.core.lifecycle import RunState, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.core.progress import Progress
 from migrator.database import locks, tables
-from migrator.execution import lease as leases
 from migrator.execution import runs
-from migrator.execution.lease import Lease
+from migrator.lease import Lease
 from migrator.rollback.gates import require_last, require_not_final
 from migrator.rollback.undoing import take_back
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from migrator import plugins
+from migrator import lease, plugins
 from migrator.campaign import Campaign
 from migrator.core.errors import (
     RESUMABLE,
@@ -23,7 +23,6 @@ from migrator.core.errors import (
 )
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.database import connect, tables
-from migrator.execution import lease
 from migrator.keyservices.interface import KeyRefusal
 from migrator.keyservices.local import LocalKeyService
 from tests.execution.bench import Bench, run_in

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from fixtures.expected import expect
+from migrator import lease
 from migrator.campaign import open_campaign
 from migrator.core.clock import FixedClock
 from migrator.core.errors import ExitStatus, GateError, LeaseHeldError, PlanError
@@ -15,7 +16,6 @@ from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.outcomes import OUTCOMES
 from migrator.core.progress import NoProgress
 from migrator.database import tables
-from migrator.execution import lease
 from migrator.planning.making import make_plan
 from migrator.stores.labyrinth_tables import message, thread
 from tests.execution.inline import StopAfter

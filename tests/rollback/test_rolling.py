@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from migrator import lease
 from migrator.campaign import CampaignSpec, open_campaign
 from migrator.core.errors import GateError, LeaseHeldError, PlanError, UsageError
 from migrator.core.progress import NoProgress
-from migrator.execution import coordinator, lease
+from migrator.execution import coordinator
 from migrator.execution.coordinator import RunOptions
 from migrator.planning.making import make_plan
 from migrator.rollback import RollbackResult, rollback

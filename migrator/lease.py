@@ -1,11 +1,12 @@
-"""The campaign's lease: one coordinator at a time, by compare-and-swap in the migrator database.
+"""The campaign's leases: one coordinator and one sender of notices at a time, by compare-and-swap in the database.
 
 1. A lease is free when nobody holds it, when its holder's heartbeat is older than `EXPIRY`, or when the holder was a
    process of this boot of this machine that no longer lives.
 2. Taking it raises the token; every later write of the lease names the token.
 3. A holder whose heartbeat finds another token has lost the lease and stops.
 
-Leases use the machine's clock, never the campaign's.
+Leases use the machine's clock, never the campaign's. The campaign's own lease bears its name; a lease for other work
+bears a name that no campaign can have (`SENDING`).
 """
 
 import os
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -28,6 +30,8 @@ from migrator.database.connect import Database
 
 HEARTBEAT = timedelta(seconds=15)
 EXPIRY = timedelta(minutes=4)
+SENDING: Final = ":notices"
+"""The lease of who sends notices: runs don't wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,12 @@ class LeaseHolder:
 
 
 @contextmanager
-def hold(campaign: Campaign, *, purpose: str) -> Iterator[Lease]:
-    """Hold the lease while the block runs; `LeaseHeldError` where somebody else does."""
-    lease = Lease(_take(campaign.database, campaign.name, purpose))
+def hold(campaign: Campaign, *, purpose: str, name: str | None = None) -> Iterator[Lease]:
+    """Hold the campaign's lease, or one of another name, while the block runs; `LeaseHeldError` where somebody does."""
+    name = name or campaign.name
+    lease = Lease(_take(campaign.database, name, purpose))
     ended = threading.Event()
-    beat = threading.Thread(target=_beat, args=(campaign.database, campaign.name, lease, ended), daemon=True)
+    beat = threading.Thread(target=_beat, args=(campaign.database, name, lease, ended), daemon=True)
     beat.start()
     try:
         yield lease
@@ -61,13 +66,19 @@ def hold(campaign: Campaign, *, purpose: str) -> Iterator[Lease]:
         ended.set()
         beat.join()
         with suppress(DatabaseError):  # a lease that can't be given back lapses with its process
-            _release(campaign.database, campaign.name, lease)
+            _release(campaign.database, name, lease)
 
 
 def require_free(campaign: Campaign) -> None:
     """Raise `LeaseHeldError` while somebody is at work: that comes before anything else there is to say."""
     with campaign.database.read() as connection:
-        _refuse_held(holder_of(connection, campaign.name))
+        _refuse_held(holder_of(connection, campaign.name), campaign.name)
+
+
+def is_held(connection: sa.Connection, name: str, lease: Lease) -> bool:
+    """Whether a lease is still the caller's, as of the caller's transaction."""
+    table = tables.lease
+    return connection.scalar(sa.select(table.c.token).where(table.c.campaign == name)) == lease.token
 
 
 def holder_of(connection: sa.Connection, campaign_name: str) -> LeaseHolder | None:
@@ -82,7 +93,7 @@ def holder_of(connection: sa.Connection, campaign_name: str) -> LeaseHolder | No
 def _take(database: Database, campaign_name: str, purpose: str) -> int:
     table = tables.lease
     with database.write("lease-take") as connection:
-        _refuse_held(holder_of(connection, campaign_name))
+        _refuse_held(holder_of(connection, campaign_name), campaign_name)
         token = connection.scalar(sa.select(table.c.token).where(table.c.campaign == campaign_name))
         values = {
             "token": (token or 0) + 1,
@@ -101,10 +112,11 @@ def _take(database: Database, campaign_name: str, purpose: str) -> int:
     return (token or 0) + 1
 
 
-def _refuse_held(held: LeaseHolder | None) -> None:
+def _refuse_held(held: LeaseHolder | None, name: str) -> None:
     if held is not None and held.alive:
+        which = "sender's lease" if name == SENDING else "campaign's lease"
         raise LeaseHeldError(
-            f"the campaign's lease is held by {held.holder} ({held.purpose})",
+            f"the {which} is held by {held.holder} ({held.purpose})",
             hint=f"wait for it to end; its last heartbeat was at {format_time(held.heartbeat_at)}",
         )
 

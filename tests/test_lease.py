@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from migrator import lease
 from migrator.campaign import Campaign, CampaignSpec, open_campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import DatabaseError, ExitStatus, LeaseHeldError
 from migrator.database import tables
-from migrator.execution import lease, status
+from migrator.execution import status
 from tests.execution.bench import Bench
 
 PATIENCE = 20
