@@ -21,6 +21,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from migrator import plugins, recipient_key
+from migrator.approvals import standing
+from migrator.approvals.signing import NAMESPACE
 from migrator.audit import signing_key
 from migrator.audit.anchors import http, timestamp
 from migrator.audit.anchors.asking import Anchors
@@ -86,6 +88,8 @@ def checks(spec: CampaignSpec, *, system: Clock | None = None) -> Iterator[Check
     yield _contained("clock", partial(_clock, spec, real))
     yield _contained("free space", partial(_free_space, spec))
     yield _contained("notice channel", partial(_notice_channel, spec))
+    if spec.settings.campaign.environment is Environment.PRODUCTION:
+        yield _contained("approvals", partial(_approvals, spec))
     yield _contained("audit log", partial(_audit_log, spec))
     yield _contained("audit anchors", partial(_audit_anchors, spec))
 
@@ -240,6 +244,17 @@ def _notice_channel(spec: CampaignSpec) -> _Finding:
     implementation, rest = plugins.channel_class(spec.settings.notify.channel)
     implementation.open(rest, directory=spec.directory)
     return _Finding(f"{spec.settings.notify.channel} opens")
+
+
+def _approvals(spec: CampaignSpec) -> _Finding:
+    """Enough operators may approve a plan now."""
+    signers = [one for one in standing.allowed(spec) if one.may_sign(NAMESPACE, spec.clock.now())]
+    if not any(standing.different(one, other) for one in signers for other in signers):
+        return _fail(
+            f"fewer than {standing.REQUIRED} operators of {spec.settings.approval.allowed_signers} may approve now",
+            "list two different persons, each with an SSH key of their own",
+        )
+    return _Finding(f"{len(signers)} keys may approve plans")
 
 
 def _audit_log(spec: CampaignSpec) -> _Finding:

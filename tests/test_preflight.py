@@ -23,6 +23,7 @@ from migrator.keyservices.local import LocalKeyService
 from migrator.preflight import Check, CheckState
 from migrator.stores import labyrinth_tables
 from tests.campaign_spec import campaign_spec
+from tests.support import operators
 
 GIB = 1024**3
 
@@ -109,11 +110,27 @@ def test_production_warnings(home: Path) -> None:
     production = {"environment": "production", "notice_period_days": 0}
     keys = {"allow_local_keys": True}
     setup.initialise(campaign_spec(home, campaign=production, keys=keys))
+    operators.allow(home)
     checks = _run(campaign_spec(home, campaign=production, keys=keys))
     assert _wrong(checks) == {"configuration": "warn", "key service local:keys#migrator": "warn"}
+    assert checks["approvals"].message == "2 keys may approve plans"
     assert "audit.origin" in checks["configuration"].message
     assert "notice" in checks["configuration"].message
     assert "reads the disk" in checks["key service local:keys#migrator"].message
+
+
+def test_too_few_who_may_approve(home: Path) -> None:
+    """Before the night itself: no file, one person with two keys, one whose key has expired."""
+    spec = campaign_spec(home, campaign={"environment": "production"}, keys={"allow_local_keys": True})
+    setup.initialise(spec)
+    assert _wrong(_run(spec))["approvals"] == "fail"
+    alice, bob = operators.line("alice", operators.ALICE), operators.line("bob", operators.BOB)
+    expired = operators.line("bob", operators.BOB, 'valid-before="20200101Z"')
+    for text in ("", alice, alice + operators.line("alice", operators.BOB), alice + expired):
+        operators.allow(home, text)
+        assert _wrong(_run(spec))["approvals"] == "fail"
+    operators.allow(home, alice + bob)
+    assert "approvals" not in _wrong(_run(spec))
 
 
 # --- source ---
@@ -184,6 +201,7 @@ def test_another_campaigns_database(recorded: bool, sections: dict[str, dict[str
     """The operator's first mistake: the wrong database, or the rehearsal's."""
     if recorded:
         _sql(home, "INSERT INTO migrator_conversation (conversation_id, mode) VALUES ('i/t', 'sealed')")
+    operators.allow(home)
     checks = _run(campaign_spec(home, **sections))
     failed = {name for name, state in _wrong(checks).items() if state == "fail"}
     assert failed == {"database", "campaign keys", "clock", "audit log"}

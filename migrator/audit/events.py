@@ -21,6 +21,7 @@ class EventType(StrEnum):
     EXPORT_REFUSED = "export.refused"
     PLAN_CREATED = "plan.created"
     PLAN_APPROVED = "plan.approved"
+    APPROVAL_REVOKED = "approval.revoked"
     RUN_STARTED = "run.started"
     RUN_RESUMED = "run.resumed"
     RUN_PAUSED = "run.paused"

@@ -95,6 +95,11 @@ class Session:
         answer: str = click.prompt(question, default="", show_default=False, err=True)
         return answer
 
+    def ask_secret(self) -> str:
+        """A passphrase that a person types unseen."""
+        answer: str = click.prompt("Passphrase", hide_input=True, err=True)
+        return answer
+
     def _clock(self, loaded: config.Loaded) -> Clock:
         if self.options.now is None:
             return SystemClock()

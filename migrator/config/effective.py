@@ -3,7 +3,7 @@
 import hashlib
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from migrator.core.clock import format_time
 from migrator.core.encoding import canonical_json
@@ -25,6 +25,22 @@ def digest(settings: Settings) -> str:
     Without passwords: a plan outlives their rotation, and its digest must not help to guess them.
     """
     return hashlib.sha256(canonical_json(_without_floats(effective(settings)))).hexdigest()
+
+
+_RULES: Final = {
+    "campaign": ("cutover_at", "notice_period_days", "rollback_window_days", "sealed_grace_days"),
+    "source": ("kind",),
+    "authorization": ("quorum",),
+    "execution": ("page_size", "max_gap_fraction", "max_failures"),
+}
+"""What a rehearsal must share with the campaign that it rehearses: rules, and none of the places or keys."""
+
+
+def rules_digest(settings: Settings) -> str:
+    """SHA-256 in hex over the settings that decide what is opened, when and how, wherever that is."""
+    found = effective(settings)
+    rules = {section: {key: found[section][key] for key in keys} for section, keys in _RULES.items()}
+    return hashlib.sha256(canonical_json(_without_floats(rules))).hexdigest()
 
 
 def _plain(value: object) -> Any:

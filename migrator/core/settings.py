@@ -139,6 +139,12 @@ class AuthorizationSettings(_Section):
     issuers: dict[str, Annotated[str, AfterValidator(_public_key)]] = {}
 
 
+class ApprovalSettings(_Section):
+    """Who may approve a plan in production: a file in OpenSSH's allowed signers format."""
+
+    allowed_signers: str = "allowed_signers"
+
+
 class ExecutionSettings(_Section):
     """How a run goes about its work."""
 
@@ -192,6 +198,7 @@ class Settings(_Section):
     database: DatabaseSettings = DatabaseSettings()
     keys: KeysSettings = KeysSettings()
     authorization: AuthorizationSettings = AuthorizationSettings()
+    approval: ApprovalSettings = ApprovalSettings()
     execution: ExecutionSettings = ExecutionSettings()
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()

@@ -261,6 +261,33 @@ plan = Table(
     Column("consumed_by", String(64)),
 )
 
+# Who recorded them is known by login name, who signed by their key: four eyes may sit at one machine.
+approval = Table(
+    "migrator_approval",
+    metadata,
+    Column("approval_no", Serial, primary_key=True, autoincrement=True),
+    Column("plan_id", String(64), nullable=False),
+    Column("signer", Text, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("approved_at", String(40), nullable=False),
+    Column("recorded_by", Text, nullable=False),
+    Column("revoked_at", String(40)),
+    Index("migrator_approval_plan", "plan_id"),
+)
+
+rehearsal = Table(
+    "migrator_rehearsal",
+    metadata,
+    Column("plan_id", String(64), primary_key=True),
+    # A completed run in staging, or why there was none.
+    Column("run_id", String(64)),
+    Column("summary_sha256", String(64)),
+    Column("waiver", Text),
+    Column("recorded_at", String(40), nullable=False),
+    Column("recorded_by", Text, nullable=False),
+)
+
 plan_item = Table(
     "migrator_plan_item",
     metadata,

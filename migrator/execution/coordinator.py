@@ -79,7 +79,7 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
         return session.rehearse(found.plan_id, found.watermarks)
     leases.require_free(campaign)
     stored.require_executable(campaign, found)
-    require_open(campaign, options.confirm)
+    require_open(campaign, found, options.confirm)
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
         return session.drive(runs.begin(campaign, found), found.watermarks, lease)

@@ -2,14 +2,15 @@
 
 1. The date: not before `cutover_at`, by the campaign's clock, and in production by the database's own as well (G2).
 2. The confirmation: in production an operator has typed the campaign's name.
-
-A gate that comes later (approvals by two operators) joins `require_open`.
+3. Four eyes: in production two operators have approved the plan; asked again in the transaction that consumes it.
 """
 
+from migrator.approvals.standing import require_approved
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import GateError
 from migrator.execution.recorder import require_database_past_cutover
+from migrator.planning.stored import StoredPlan
 
 
 def cutover_reached(campaign: Campaign) -> bool:
@@ -17,7 +18,7 @@ def cutover_reached(campaign: Campaign) -> bool:
     return campaign.clock.now() >= campaign.settings.campaign.cutover_at
 
 
-def require_open(campaign: Campaign, confirm: str | None) -> None:
+def require_open(campaign: Campaign, plan: StoredPlan, confirm: str | None) -> None:
     """Raise `GateError` unless every gate of a real run stands open."""
     require_cutover(campaign)
     if campaign.in_production and confirm != campaign.name:
@@ -25,6 +26,8 @@ def require_open(campaign: Campaign, confirm: str | None) -> None:
             "executing in production asks for the campaign's name",
             hint=f"type it when asked, or give --confirm {campaign.name}",
         )
+    with campaign.database.read() as connection:
+        require_approved(connection, campaign, plan.plan_id, plan.digest)
 
 
 def require_cutover(campaign: Campaign) -> None:

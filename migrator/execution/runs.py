@@ -7,6 +7,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from migrator.approvals.standing import require_approved
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
@@ -100,6 +101,7 @@ def begin(campaign: Campaign, plan: StoredPlan) -> Run:
         )
         if consumed.rowcount != 1:
             raise PlanError(f"plan {plan.plan_id} was executed at this moment", hint="`migrator status` shows by what")
+        require_approved(connection, campaign, plan.plan_id, plan.digest)
         _forget_staged(connection)
         connection.execute(
             run.insert().values(
@@ -113,7 +115,7 @@ def begin(campaign: Campaign, plan: StoredPlan) -> Run:
                 worked_ms=0,
             )
         )
-        data = {"plan_id": plan.plan_id, "digest": str(plan.document["digest"])}
+        data = {"plan_id": plan.plan_id, "digest": plan.digest}
         _record(connection, campaign, run_id, EventType.RUN_STARTED, data)
         return find(connection, run_id)
 

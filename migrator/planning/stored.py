@@ -37,6 +37,11 @@ class StoredPlan:
     conversations: int
     messages: int
 
+    @property
+    def digest(self) -> str:
+        """What approvals sign: `sha256:` and the hex digest of the plan file."""
+        return str(self.document["digest"])
+
 
 def items_root(connection: sa.Connection, plan_id: str) -> str:
     """`sha256:` and the RFC 6962 root over a plan's items, by conversation number."""

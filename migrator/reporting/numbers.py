@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from migrator import __version__
+from migrator import __version__, config
 from migrator.audit.events import EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
@@ -40,6 +40,7 @@ def summary_of(campaign: Campaign, connection: sa.Connection, run: Run) -> dict[
         "cutover_at": format_time(campaign.settings.campaign.cutover_at),
         "created_at": format_time(campaign.clock.now()),
         "tool_version": __version__,
+        "rules_sha256": config.rules_digest(campaign.settings),
         "run": _run(connection, run),
         "plan": plan,
         "outcomes": outcomes,

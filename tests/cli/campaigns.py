@@ -16,7 +16,7 @@ from migrator.core.progress import NoProgress
 from migrator.execution import coordinator
 from migrator.execution.coordinator import RunOptions
 from migrator.planning import making
-from tests.support import campaigns
+from tests.support import campaigns, operators
 from tests.support.campaigns import ANSWERED, NAME, NOTICED, RUN
 
 TODAY: Final = "2026-05-09T00:00:00Z"
@@ -63,6 +63,15 @@ def executed(folder: Path, stop: StopReason | None = None) -> None:
 def stopped(folder: Path) -> None:
     """A run was interrupted at its first checkpoint."""
     executed(folder, StopReason.INTERRUPTED)
+
+
+def planned_by_operators(folder: Path) -> None:
+    """A plan waits for Alice and Bob, whose keys lie here."""
+    with open_campaign(spec_of(folder)) as campaign:
+        making.make_plan(campaign, save=None, progress=NoProgress())
+    operators.allow(folder)
+    operators.key_file(folder / "alice-key", operators.ALICE)
+    operators.key_file(folder / "bob-key", operators.BOB)
 
 
 def damaged(folder: Path) -> None:

@@ -15,6 +15,7 @@ from migrator.cli.session import Session
 from tests.cli import campaigns
 from tests.cli.campaigns import TODAY, Templates
 from tests.cli.running import Program
+from tests.support import operators
 
 
 @pytest.fixture
@@ -27,7 +28,12 @@ def production(program: Program, folder: Path) -> str:
     text = (folder / "migrator.toml").read_text(encoding="utf-8")
     (folder / "migrator.toml").write_text(text.replace("# allow_local_keys", "allow_local_keys"), encoding="utf-8")
     assert program("init", *given).status == 0
-    return str(program("plan", "-o", "json").json["plan_id"])
+    plan = str(program("plan", "-o", "json").json["plan_id"])
+    operators.allow(folder)
+    for name, key in (("alice", operators.ALICE), ("bob", operators.BOB)):
+        path = operators.key_file(folder / name, key)
+        assert program("approve", plan, "--key", str(path), "--waive-rehearsal", operators.WAIVER).status == 0
+    return plan
 
 
 def test_production_asks_for_the_campaigns_name(program: Program, production: str) -> None:

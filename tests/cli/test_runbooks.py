@@ -16,6 +16,7 @@ RUNBOOKS = Path(__file__).parent.parent.parent / "runbooks"
 BEGINS: dict[str, Callable[[Path], None] | None] = {
     "staging-rehearsal": None,
     "cutover-day": None,
+    "approving-a-plan": campaigns.planned_by_operators,
     "a-run-that-stopped": campaigns.stopped,
     "verification-mismatch": campaigns.damaged,
     "rollback": campaigns.executed,

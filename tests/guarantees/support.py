@@ -16,6 +16,7 @@ from fixtures.world import Shape, World
 from migrator import config, setup
 from migrator.campaign import CampaignSpec, open_campaign
 from migrator.core.clock import FixedClock, format_time
+from migrator.core.model import Environment
 from migrator.core.progress import NoProgress
 from migrator.execution.coordinator import RunOptions, execute, resume
 from migrator.execution.runs import RunSummary
@@ -31,6 +32,7 @@ from tests.support.campaigns import (
     notify,
     write_hand_in,
 )
+from tests.support.operators import both_approve
 
 DAY = timedelta(days=1)
 DEADLINE = 60
@@ -54,9 +56,12 @@ def collect(spec: CampaignSpec, world: World) -> None:
 
 
 def plan(spec: CampaignSpec) -> str:
-    """A new plan's id."""
+    """A new plan's id; in production two operators have approved it."""
     with open_campaign(spec) as campaign:
-        return make_plan(campaign, save=None, progress=NoProgress()).plan_id
+        plan_id = make_plan(campaign, save=None, progress=NoProgress()).plan_id
+    if spec.settings.campaign.environment is Environment.PRODUCTION:
+        both_approve(spec, plan_id)
+    return plan_id
 
 
 def run(spec: CampaignSpec, plan_id: str | None = None, **options: Any) -> RunSummary:

@@ -1,14 +1,15 @@
-"""plan, show."""
+"""plan, show, approve."""
 
 from pathlib import Path
 from typing import Final
 
 import click
 
+from migrator.approvals import recording, rehearsals, signing
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
 from migrator.cli.session import Session
 from migrator.cli.views import plans as views
-from migrator.core.errors import ExitStatus
+from migrator.core.errors import ExitStatus, UsageError
 from migrator.planning import making, stored
 
 
@@ -31,10 +32,51 @@ def make(session: Session, save: Path | None, detailed_exitcode: bool) -> ExitSt
 @click.argument("plan", metavar="PLAN")
 @click.pass_obj
 def show(session: Session, plan: str) -> None:
-    """Show a saved plan: PLAN is its file or its id."""
+    """Show a saved plan and who approved it: PLAN is its file or its id."""
     with session.campaign() as campaign:
-        document = stored.load(campaign, plan).document
-    session.output.result(views.plan(document))
+        found = stored.load(campaign, plan)
+        overview = recording.overview(campaign, found)
+    session.output.result(views.plan(found.document, overview))
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (make, show)
+@click.command(cls=Command, statuses=(*AUDITED, ExitStatus.PLAN_STALE, ExitStatus.GATE))
+@click.argument("plan", metavar="PLAN")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), metavar="SSH_KEY",
+              help="The operator's private key, in OpenSSH's format; its passphrase is asked for.")  # fmt: skip
+@click.option("--signature", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help=f"What `ssh-keygen -Y sign -n {signing.NAMESPACE}` made of the plan's digest.")  # fmt: skip
+@click.option("--rehearsal", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="summary.json of a report that staging saved; the first approval brings it.")  # fmt: skip
+@click.option("--waive-rehearsal", metavar="REASON", help="Why there was no rehearsal; goes into the audit log.")
+@click.option("--revoke", metavar="NAME", help="Take an operator's approval back, until the plan is executed.")
+@click.pass_obj
+def approve(
+    session: Session,
+    plan: str,
+    key: Path | None,
+    signature: Path | None,
+    rehearsal: Path | None,
+    waive_rehearsal: str | None,
+    revoke: str | None,
+) -> None:
+    """Approve a plan with an operator's SSH key; production executes what two operators have approved.
+
+    PLAN is a file or an id. Who may approve stands in the file that `approval.allowed_signers` names.
+    """
+    if sum(given is not None for given in (key, signature, revoke)) != 1:
+        raise UsageError("give one of --key, --signature and --revoke")
+    if rehearsal is not None and waive_rehearsal is not None:
+        raise UsageError("a plan was rehearsed or that is waived: give one of --rehearsal and --waive-rehearsal")
+    ask = session.ask_secret if session.may_ask() else None
+    with session.campaign() as campaign:
+        found = stored.load(campaign, plan)
+        if revoke is not None:
+            session.output.result(views.approved(recording.revoke(campaign, found, revoke), revoked=True))
+            return
+        rehearsed = None if rehearsal is None else rehearsals.read(campaign, rehearsal)
+        made = signing.of_plan(found.digest, key, signature, ask)
+        approved = recording.approve(campaign, found, made, rehearsed=rehearsed, waiver=waive_rehearsal)
+    session.output.result(views.approved(approved))
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (make, show, approve)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from migrator.approvals.recording import Approved
 from migrator.cli.output import View
 from migrator.cli.progress import duration
 from migrator.cli.views.text import counted, table
@@ -21,9 +22,43 @@ def summary(plan_id: str, path: Path, document: dict[str, Any]) -> View:
     )
 
 
-def plan(document: dict[str, Any]) -> View:
-    """A saved plan."""
-    return View(document=document, lines=_lines(document))
+def plan(document: dict[str, Any], overview: Approved) -> View:
+    """A saved plan: the document is the plan file as it is; people also see who approved it."""
+    return View(document=document, lines=[*_lines(document), *_approvals(overview)])
+
+
+def approved(result: Approved, *, revoked: bool = False) -> View:
+    """The approvals of a plan after one came or went."""
+    done = "revoked" if revoked else "approved"
+    first = f"{'already ' if result.already else ''}{done}: {result.plan_id}, {result.signer}"
+    rehearsal = result.rehearsal
+    return View(
+        document={
+            "schema": "migrator.approvals/1",
+            "plan_id": result.plan_id,
+            "digest": result.digest,
+            "already": result.already,
+            "approvals": [
+                {"signer": a.name, "key": a.fingerprint, "approved_at": a.approved_at, "objection": a.objection}
+                for a in result.approvals
+            ],
+            "rehearsal": None if rehearsal is None else {"run_id": rehearsal.run_id, "waiver": rehearsal.waiver},
+        },
+        lines=[first, *_approvals(result)],
+    )
+
+
+def _approvals(result: Approved) -> list[str]:
+    lines = [
+        f"approved by {a.name} ({a.fingerprint}) at {a.approved_at}"
+        + (f", which does not count: {a.objection}" if a.objection else "")
+        for a in result.approvals
+    ]
+    rehearsal = result.rehearsal
+    if rehearsal is not None:
+        said = f"waived by {rehearsal.recorded_by}: {rehearsal.waiver}" if rehearsal.waiver else rehearsal.run_id
+        lines.insert(0, f"rehearsal: {said}")
+    return lines
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
