@@ -86,6 +86,8 @@ def locked(path: Path, *, read_only: bool = False) -> Iterator[Wal]:
         try:
             yield Wal(descriptor, path)
         finally:
+            # Whoever keeps an error keeps its frames, and with them a reader's duplicate, which would hold the lock.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
