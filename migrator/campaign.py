@@ -137,7 +137,7 @@ class Campaign:
             self.database,
             self.spec.directory / self.settings.audit.directory,
             origin=self.settings.origin,
-            load_key=partial(signing_key.load, self.settings.audit.signing_key, self.spec.directory),
+            load_signer=partial(signing_key.load, self.settings.audit.signing_key, self.spec.directory),
         )
 
     def close(self) -> None:

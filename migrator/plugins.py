@@ -2,13 +2,14 @@
 
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from migrator.channels.interface import NoticeChannel
 from migrator.core.errors import ConfigError
 from migrator.engines.interface import Engine
 from migrator.engines.local import LocalEngine
-from migrator.keyservices.interface import KeyService
+from migrator.keyservices.interface import KeyService, OffersSigners, Signer
 from migrator.schemes.interface import Scheme
 from migrator.stores.interface import MessageStore
 
@@ -46,6 +47,17 @@ def key_service_class(address: str) -> tuple[type[KeyService], str]:
     kind, _, rest = address.partition(":")
     loaded: type[KeyService] = _load("migrator.key_services", kind, "keys.service")
     return loaded, rest
+
+
+def open_signer(address: str, directory: Path) -> Signer:
+    """The signing key that an address (`kind:rest`) names, in a key service that offers signers."""
+    kind, _, rest = address.partition(":")
+    loaded: object = _load("migrator.key_services", kind, "audit.signing_key")
+    if not isinstance(loaded, OffersSigners):
+        raise ConfigError(
+            f"audit.signing_key: the key service {kind!r} has no keys that sign", hint="file:PATH names a key in a file"
+        )
+    return loaded.open_signer(rest, directory=directory)
 
 
 def channel_class(address: str) -> tuple[type[NoticeChannel], str]:

@@ -112,15 +112,15 @@ def _recorded_key_services(campaign: Campaign) -> set[str]:
 
 def _signing_key(campaign: Campaign) -> SetupStep:
     reference, directory = campaign.settings.audit.signing_key, campaign.spec.directory
-    path = signing_key.path_of(reference, directory)
-    if _campaign_exists(campaign) and not signing_key.exists(reference, directory):
+    name = signing_key.name(reference, directory)
+    if _campaign_exists(campaign) and signing_key.missing(reference, directory):
         raise AuditLogError(
-            f"the audit log's signing key {path} is missing",
+            f"the audit log's signing key {name} is missing",
             hint="restore it from a backup: a log that another key goes on signing is not the same log",
         )
     made = signing_key.create(reference, directory)
     signing_key.load(reference, directory)
-    return SetupStep(what="audit log's signing key", path_or_name=str(path), made=made)
+    return SetupStep(what="audit log's signing key", path_or_name=name, made=made)
 
 
 # --- the audit log and the campaign ---

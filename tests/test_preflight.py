@@ -18,7 +18,7 @@ from migrator.core.errors import KeyServiceUnavailableError
 from migrator.core.notes import KeyKind, VerifierKey
 from migrator.database import schema, tables
 from migrator.database.connect import Database
-from migrator.keyservices.interface import KeyRefusal
+from migrator.keyservices.interface import KeyRefusal, RefusalKind
 from migrator.keyservices.local import LocalKeyService
 from migrator.preflight import Check, CheckState
 from migrator.stores import labyrinth_tables
@@ -257,7 +257,7 @@ class OddKeyService:
         if self.fault == "down":
             raise KeyServiceUnavailableError("the key service does not answer", hint="wait")
         if self.fault == "refuses":
-            return [KeyRefusal("no permission") for _ in items]
+            return [KeyRefusal(RefusalKind.DENIED, "no permission") for _ in items]
         self.wrapped |= {bytes([number]): item for number, item in enumerate(items)}
         return [bytes([number]) for number, _ in enumerate(items)]
 
@@ -269,7 +269,7 @@ class OddKeyService:
         secret, bound = self.wrapped[wrapped]
         if self.fault == "alters":
             return secret[::-1]
-        return secret if context == bound or self.fault == "unbound" else KeyRefusal("context")
+        return secret if context == bound or self.fault == "unbound" else KeyRefusal(RefusalKind.NOT_OPENED, "context")
 
 
 @pytest.mark.parametrize(

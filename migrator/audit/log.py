@@ -25,18 +25,19 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from migrator.audit import wal
 from migrator.audit.directory import LogDirectory
 from migrator.audit.entries import TYPE_PREFIX
 from migrator.audit.sealing import Head, Sealer
+from migrator.audit.signing import LogSigner
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import AuditLogError
 from migrator.core.tiles import ENTRY_BYTES
 from migrator.database import tables
 from migrator.database.bulk import chunks, update_rows
 from migrator.database.connect import Database
+from migrator.keyservices.interface import Signer
 
 BATCH: Final = 5000
 """Events in one write, one fsync and one transaction."""
@@ -57,7 +58,7 @@ class LogState:
 
 
 class AuditLog:
-    """The audit log of one campaign. `load_key` is called when something is to be signed, once."""
+    """The audit log of one campaign. `load_signer` is called when something is to be signed, once."""
 
     def __init__(
         self,
@@ -65,14 +66,14 @@ class AuditLog:
         directory: Path,
         *,
         origin: str,
-        load_key: Callable[[], Ed25519PrivateKey],
+        load_signer: Callable[[], Signer],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self.origin = origin
         self.path = directory / "wal.jsonl"
         self.directory = LogDirectory(directory)
-        self._sealer = Sealer(self.directory, origin, load_key)
+        self._sealer = Sealer(self.directory, origin, LogSigner(origin, load_signer))
         self._monotonic = monotonic
         self._unsigned_since: float | None = None
 

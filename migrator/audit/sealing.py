@@ -14,18 +14,17 @@ processor time for 100,000 of them, 109,000 for a million on a machine with thre
 cores; 84 MB either way. A million leaves are 9,171 files, 1,302 checkpoints among them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from migrator.audit import wal
 from migrator.audit.directory import CHECKPOINT, VKEY, LogDirectory
+from migrator.audit.signing import LogSigner
 from migrator.core import notes, proofs, tiles
-from migrator.core.errors import AuditLogError, ConfigError
+from migrator.core.errors import AuditLogError
 from migrator.core.merkle import Frontier, leaf_hash
 from migrator.core.notes import Checkpoint, NoteError
 from migrator.core.tiles import GrowingTree, TileHashes
@@ -63,18 +62,17 @@ class _Group:
 class Sealer:
     """Makes and guards what is signed of one log. To be used under the WAL's lock."""
 
-    def __init__(self, directory: LogDirectory, origin: str, load_key: Callable[[], Ed25519PrivateKey]) -> None:
+    def __init__(self, directory: LogDirectory, origin: str, signer: LogSigner) -> None:
         self._directory = directory
         self._origin = origin
-        self._load_key = load_key
-        self._key: Ed25519PrivateKey | None = None
+        self._signer = signer
         self._tree: GrowingTree | None = None
         self._published: Checkpoint | None = None
         self._note: bytes | None = None
 
     def publish_key(self, head: Head) -> None:
         """Write `log.vkey` for a log that has signed nothing yet; otherwise it must be there and be our key's."""
-        ours = f"{self._verifier().encode()}\n".encode()
+        ours = f"{self._signer.verifier().encode()}\n".encode()
         theirs = self._directory.read(VKEY)
         if theirs is None and head.size == 0 and self._directory.read(CHECKPOINT) is None:
             self._directory.put({VKEY: ours})
@@ -83,7 +81,7 @@ class Sealer:
         elif theirs != ours:
             raise self._refused(
                 f"{VKEY} is not that of audit.signing_key: another key has signed this log",
-                hint="restore the key file that the campaign began with, or the log's directory",
+                hint="name or restore the key that the campaign began with, or the log's directory",
             )
 
     def compare(self, file: wal.Wal, head: Head, size: int, *, own_key: bool) -> None:
@@ -175,7 +173,7 @@ class Sealer:
                 )
         if before is not None:
             return before
-        return notes.sign_note(checkpoint.body(), self._origin, self._signing_key())
+        return self._signer.sign(checkpoint.body())
 
     # --- what is there ---
 
@@ -235,21 +233,6 @@ class Sealer:
         if key is None:
             raise self._refused(f"{VKEY} is missing")
         return open_checkpoint(note, key, self._origin, str(self._directory.path))
-
-    # --- the key ---
-
-    def _signing_key(self) -> Ed25519PrivateKey:
-        if self._key is None:
-            self._key = self._load_key()
-        return self._key
-
-    def _verifier(self) -> notes.VerifierKey:
-        try:
-            return notes.verifier(self._origin, self._signing_key().public_key())
-        except NoteError:
-            raise ConfigError(
-                "audit.origin can't name a log", hint="for example example.org/migrator/name; no spaces, no plus"
-            ) from None
 
     def _refused(self, finding: str, hint: str = wal.RESTORE) -> AuditLogError:
         return AuditLogError(f"the audit log {self._directory.path}: {finding}", hint=hint, changed=wal.KEPT)

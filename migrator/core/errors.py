@@ -7,8 +7,8 @@ edge; the command line turns these into text or JSON and the exit status. No err
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import IntEnum
-from typing import ClassVar
+from enum import IntEnum, StrEnum
+from typing import Any, ClassVar
 
 
 class ExitStatus(IntEnum):
@@ -50,13 +50,19 @@ class MigratorError(Exception):
         self.hint = hint
         self.changed = changed
 
+    def particulars(self) -> dict[str, Any]:
+        """What this kind of error knows besides: the further keywords of its constructor."""
+        return {}
+
     def __reduce__(self) -> tuple[object, ...]:
         """Errors cross process boundaries whole: hint and all."""
-        return _rebuild, (type(self), self.message, self.hint, self.changed)
+        return _rebuild, (type(self), self.message, self.hint, self.changed, self.particulars())
 
 
-def _rebuild(kind: type[MigratorError], message: str, hint: str, changed: str) -> MigratorError:
-    return kind(message, hint=hint, changed=changed)
+def _rebuild(
+    kind: type[MigratorError], message: str, hint: str, changed: str, particulars: dict[str, Any]
+) -> MigratorError:
+    return kind(message, hint=hint, changed=changed, **particulars)
 
 
 class RunStoppedError(MigratorError):
@@ -68,8 +74,9 @@ class RunStoppedError(MigratorError):
 
 def resumable(error: MigratorError) -> MigratorError:
     """What stopped a run that had begun, told as such: its commits are kept, and the exit status is no usage error."""
-    kind = RunStoppedError if error.exit_status is ExitStatus.USAGE else type(error)
-    return kind(error.message, hint=error.hint, changed=RESUMABLE)
+    if error.exit_status is ExitStatus.USAGE:
+        return RunStoppedError(error.message, hint=error.hint, changed=RESUMABLE)
+    return type(error)(error.message, hint=error.hint, changed=RESUMABLE, **error.particulars())
 
 
 class UsageError(MigratorError):
@@ -144,17 +151,67 @@ class GateError(MigratorError):
     exit_status = ExitStatus.GATE
 
 
+class KeyProblem(StrEnum):
+    """What is wrong with a key or its service until somebody mends it (closed)."""
+
+    UNKNOWN_KEY = "unknown_key"
+    DISABLED = "disabled"
+    DENIED = "denied"
+    MISCONFIGURED = "misconfigured"
+
+
+class KeyDelay(StrEnum):
+    """Why a key service can't answer at the moment (closed)."""
+
+    THROTTLED = "throttled"
+    SLOW = "slow"
+    DOWN = "down"
+    SEALED = "sealed"
+
+
 class KeyServiceError(MigratorError):
-    """The key service refuses for good: no such key, no permission, wrong configuration."""
+    """The key service refuses for good, whatever is asked; the same again gives the same until somebody mends it."""
 
     code = "key_service"
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        problem: KeyProblem = KeyProblem.MISCONFIGURED,
+        hint: str = "",
+        changed: str = NOTHING_CHANGED,
+    ) -> None:
+        super().__init__(message, hint=hint, changed=changed)
+        self.problem = problem
+
+    def particulars(self) -> dict[str, Any]:
+        """Which problem."""
+        return {"problem": self.problem}
+
 
 class KeyServiceUnavailableError(MigratorError):
-    """The key service can't be reached or is overloaded; worth another try later."""
+    """The key service can't answer now; worth another try later, after `retry_after` seconds if it says so."""
 
     code = "key_service_unavailable"
     exit_status = ExitStatus.SERVICE_DOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        delay: KeyDelay = KeyDelay.DOWN,
+        retry_after: float | None = None,
+        hint: str = "",
+        changed: str = NOTHING_CHANGED,
+    ) -> None:
+        super().__init__(message, hint=hint, changed=changed)
+        self.delay = delay
+        self.retry_after = retry_after
+
+    def particulars(self) -> dict[str, Any]:
+        """Which delay, and for how long."""
+        return {"delay": self.delay, "retry_after": self.retry_after}
 
 
 class ChannelError(MigratorError):

@@ -9,13 +9,13 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 NOTE_BYTES: Final = 64 * 1024
 """Longest note that is read; a checkpoint with 16 cosignatures has under 4 KiB."""
@@ -150,12 +150,13 @@ def parse_vkey(text: str) -> VerifierKey:
     return key
 
 
-def sign_note(body: str, name: str, private_key: Ed25519PrivateKey) -> bytes:
-    """The note with one signature."""
+def sign_note(body: str, key: VerifierKey, sign: Callable[[bytes], bytes]) -> bytes:
+    """The note with one signature, which `sign` makes; `NoteError` where that is not the key's."""
     if not body.endswith("\n") or _has_control(body):
         raise NoteError("the text of a note ends in a newline and has no other control characters")
-    key = verifier(name, private_key.public_key())
-    signature = NoteSignature(name=name, key_id=key.key_id, signature=private_key.sign(body.encode()))
+    signature = NoteSignature(name=key.name, key_id=key.key_id, signature=sign(body.encode()))
+    if not key.verifies(body, signature.signature):
+        raise NoteError(f"what was signed as {key.name} is not that key's signature")
     return f"{body}\n{signature.line()}".encode()
 
 

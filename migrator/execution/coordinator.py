@@ -191,8 +191,8 @@ class _Session:
                 hint="this is a bug in migrator; nothing of them was shown",
                 changed=RESUMABLE,
             )
-        self.campaign.audit.flush()
-        self.error = self.error or journal.anchor(self.progress)
+        unsigned = journal.seal()
+        self.error = self.error or unsigned or journal.anchor(self.progress)
         if self.error is not None:
             raise resumable(self.error)
         with self.campaign.database.read() as connection:

@@ -12,14 +12,17 @@ from migrator.audit import outbox
 from migrator.audit.anchors.asking import AnchorState
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
-from migrator.core.errors import AuditLogError, ConfigError, MigratorError
+from migrator.core.errors import AuditLogError, ConfigError, KeyServiceUnavailableError, MigratorError
 from migrator.core.progress import Progress
 
 HEARTBEAT_SECONDS: Final = 3600.0
 
 
 class Journal:
-    """Moves the outbox of one run into the log. What goes wrong with the log is returned: the run has to stop (G8)."""
+    """Moves the outbox of one run into the log. What goes wrong with the log is returned: the run has to stop (G8).
+
+    So it is where the key service that signs the log is away: an unsigned log is none.
+    """
 
     def __init__(self, campaign: Campaign, run_id: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._campaign = campaign
@@ -27,11 +30,11 @@ class Journal:
         self._monotonic = monotonic
         self._beaten = monotonic()
 
-    def keep(self) -> AuditLogError | None:
+    def keep(self) -> MigratorError | None:
         """Write what waits; sign only what is due."""
         return self._flush(checkpoint=self._beat())
 
-    def seal(self) -> AuditLogError | None:
+    def seal(self) -> MigratorError | None:
         """Write what waits and sign it: at the edges of a phase, and when somebody wants the run to stop."""
         return self._flush(checkpoint=True)
 
@@ -46,10 +49,10 @@ class Journal:
                 progress.note(f"{result.name} does not vouch for the audit log: {result.detail}")
         return None
 
-    def _flush(self, *, checkpoint: bool) -> AuditLogError | None:
+    def _flush(self, *, checkpoint: bool) -> MigratorError | None:
         try:
             self._campaign.audit.flush(checkpoint=checkpoint)
-        except AuditLogError as error:
+        except (AuditLogError, KeyServiceUnavailableError) as error:
             return error
         return None
 

@@ -10,13 +10,19 @@ from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.envelope import DataKey, key_context
-from migrator.core.errors import IntegrityError, KeyServiceError
+from migrator.core.errors import IntegrityError, KeyProblem, KeyServiceError
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.database.bulk import insert_rows
 from migrator.execution.work import Work
-from migrator.keyservices.interface import KeyRefusal
+from migrator.keyservices.interface import KeyRefusal, RefusalKind
 
+_KINDS = {
+    KeyProblem.UNKNOWN_KEY: RefusalKind.UNKNOWN_KEY,
+    KeyProblem.DISABLED: RefusalKind.DISABLED,
+    KeyProblem.DENIED: RefusalKind.DENIED,
+    KeyProblem.MISCONFIGURED: RefusalKind.DENIED,
+}
 _COLUMNS = ("conversation_no", "key_id", "key_service", "wrapped_keyset", "context", "created_at")
 
 
@@ -59,7 +65,7 @@ def _wrap(campaign: Campaign, region: str | None, works: Sequence[Work]) -> dict
             raise KeyServiceError("the region has no key service")
         wrapped = service.wrap([(key.to_keyset(), context) for key, context in zip(keys, contexts, strict=True)])
     except KeyServiceError as error:
-        return {work.conversation_no: KeyRefusal(error.message) for work in works}
+        return {work.conversation_no: KeyRefusal(_KINDS[error.problem], error.message) for work in works}
     return {
         work.conversation_no: answer
         if isinstance(answer, KeyRefusal)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Final, final
 
 import tink
-from tink import aead, json_proto_keyset_format, secret_key_access
+from tink import KeysetHandle, aead, json_proto_keyset_format, secret_key_access
+from tink.proto import tink_pb2
 
 from migrator.core.encoding import strict_json
-from migrator.core.errors import KeyServiceError
-from migrator.keyservices.interface import KeyRefusal
+from migrator.core.errors import KeyProblem, KeyServiceError
+from migrator.keyservices.interface import KeyRefusal, RefusalKind, rewrap_in_memory
 from migrator.private_files import PrivateFileError, create_private, read_private, require_private_folder
 
 MAX_KEYSET_BYTES: Final = 64 * 1024
@@ -31,11 +32,16 @@ _MISSING: Final = (
 class LocalKeyService:
     """Wraps under a keyset that this process has read from a private file."""
 
-    __slots__ = ("_aead", "_name")
+    __slots__ = ("_aead", "_name", "_versions")
 
-    def __init__(self, name: str, primitive: aead.Aead) -> None:
+    def __init__(self, name: str, handle: KeysetHandle) -> None:
         self._name = name
-        self._aead = primitive
+        self._aead = handle.primitive(aead.Aead)
+        self._versions = {
+            b"\x01" + key.key_id.to_bytes(4, "big"): str(key.key_id)
+            for key in handle.keyset_info().key_info
+            if key.output_prefix_type == tink_pb2.TINK
+        }
 
     @property
     def name(self) -> str:
@@ -52,8 +58,9 @@ class LocalKeyService:
             serialized = read_private(path, max_bytes=MAX_KEYSET_BYTES)
         except PrivateFileError as error:
             hint = _MISSING if error.missing else error.hint
-            raise KeyServiceError(f"the local key can't be used: {error.message}", hint=hint) from None
-        return cls(f"local:{folder}#{name}", _primitive(serialized, path))
+            problem = KeyProblem.UNKNOWN_KEY if error.missing else KeyProblem.MISCONFIGURED
+            raise KeyServiceError(f"the local key can't be used: {error.message}", problem=problem, hint=hint) from None
+        return cls(f"local:{folder}#{name}", _keyset(serialized, path))
 
     @classmethod
     def create(cls, address: str, *, directory: Path) -> bool:
@@ -78,11 +85,21 @@ class LocalKeyService:
         """Unwrap (wrapped, context) pairs."""
         return [self._unwrap_one(wrapped, context) for wrapped, context in items]
 
+    def rewrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
+        """Bring (wrapped, context) pairs under the primary key."""
+        return rewrap_in_memory(self, items)
+
+    def version(self, wrapped: bytes) -> str:
+        """The id of the key in the keyset, from the prefix of Tink's wire format."""
+        return self._versions.get(wrapped[:5], "")
+
     def _unwrap_one(self, wrapped: bytes, context: bytes) -> bytes | KeyRefusal:
         try:
             secret: bytes = self._aead.decrypt(wrapped, context)
         except tink.TinkError:
-            return KeyRefusal("it was wrapped by another key, for another purpose, or was altered since")
+            return KeyRefusal(
+                RefusalKind.NOT_OPENED, "it was wrapped by another key, for another purpose, or was altered since"
+            )
         return secret
 
     def __repr__(self) -> str:
@@ -112,14 +129,15 @@ def _new_keyset() -> bytes:
     return serialized.encode()
 
 
-def _primitive(serialized: bytes, path: Path) -> aead.Aead:
+def _keyset(serialized: bytes, path: Path) -> KeysetHandle:
     """Tink's own reading of the file; its messages are dropped, for they may quote what they could not parse."""
     aead.register()
     try:
         strict_json(serialized, max_depth=_JSON_DEPTH)
         handle = json_proto_keyset_format.parse(serialized.decode(), secret_key_access.TOKEN)
         if all(key.type_url == _TYPE_URL for key in handle.keyset_info().key_info):
-            return handle.primitive(aead.Aead)
+            handle.primitive(aead.Aead)  # a keyset without an enabled key has none
+            return handle
     except (tink.TinkError, ValueError):
         pass
     raise KeyServiceError(

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.audit.log import AuditLog
+from migrator.audit.signing_key import FileSigner
 from migrator.database import tables
 from migrator.database.connect import Database
 
@@ -30,7 +31,7 @@ def open_log(folder: Path, *, read_only: bool = False) -> AuditLog:
 
 def log_of(database: Database, folder: Path, **values: Any) -> AuditLog:
     """The log in a folder on a given database connection."""
-    return AuditLog(database, folder / "audit", origin=ORIGIN, load_key=lambda: KEY, **values)
+    return AuditLog(database, folder / "audit", origin=ORIGIN, load_signer=lambda: FileSigner(KEY), **values)
 
 
 def make_log(folder: Path) -> AuditLog:

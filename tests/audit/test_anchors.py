@@ -15,10 +15,11 @@ from migrator.audit.anchors.verifying import verify_anchors
 from migrator.audit.directory import LogDirectory
 from migrator.audit.findings import Verification
 from migrator.core.errors import AuditLogError, ConfigError
-from migrator.core.notes import Checkpoint, open_note, parse_vkey, sign_note, vkey
+from migrator.core.notes import Checkpoint, open_note, parse_vkey, vkey
 from migrator.core.settings import AuditSettings
 from tests.audit.anchor_servers import OPENSSL, Authority, Reply, Witness, serving
 from tests.audit.naive_tree import Nodes, mth
+from tests.support.notes import signed
 
 ORIGIN = "example.org/migrator/dm"
 LEAVES = [f"entry {n}".encode() for n in range(40)]
@@ -35,7 +36,7 @@ class Log:
     def note(self, size: int) -> bytes:
         """The signed checkpoint of a size, also put where a log keeps it."""
         checkpoint = Checkpoint(origin=ORIGIN, size=size, root=mth(self.leaves[:size]))
-        note = sign_note(checkpoint.body(), ORIGIN, self.key)
+        note = signed(checkpoint.body(), ORIGIN, self.key)
         path = self.folder / "checkpoints" / str(size)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(note)

@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from migrator.audit.log import SECONDS, AuditLog
 from migrator.audit.sealing import EVERY
+from migrator.audit.signing_key import FileSigner
 from migrator.core import notes, tiles
 from migrator.core.errors import AuditLogError, ConfigError, ExitStatus
 from migrator.core.merkle import root_of
 from migrator.core.notes import Checkpoint
 from tests.audit.support import KEY, ORIGIN, log_of, make_log, numbers, open_database, open_log, record
+from tests.support.notes import signed
 
 VKEY = notes.vkey(ORIGIN, KEY.public_key())
 
@@ -150,25 +152,25 @@ def sign_with_another_key(audit: Path) -> None:
     """The right text by the wrong hand."""
     key = Ed25519PrivateKey.from_private_bytes(bytes(32))
     body = notes.parse_note((audit / "checkpoint").read_bytes())[0]
-    (audit / "checkpoint").write_bytes(notes.sign_note(body, ORIGIN, key))
+    (audit / "checkpoint").write_bytes(signed(body, ORIGIN, key))
 
 
 def sign_another_root(audit: Path) -> None:
     """A fork by the log's own key."""
     body = Checkpoint(origin=ORIGIN, size=301, root=bytes(32)).body()
-    (audit / "checkpoint").write_bytes(notes.sign_note(body, ORIGIN, KEY))
+    (audit / "checkpoint").write_bytes(signed(body, ORIGIN, KEY))
 
 
 def sign_another_origin(audit: Path) -> None:
     """A checkpoint of another log that has the same key and name."""
     body = Checkpoint(origin="example.org/other", size=301, root=bytes(32)).body()
-    (audit / "checkpoint").write_bytes(notes.sign_note(body, ORIGIN, KEY))
+    (audit / "checkpoint").write_bytes(signed(body, ORIGIN, KEY))
 
 
 def sign_the_future(audit: Path) -> None:
     """As if the database had been restored."""
     body = Checkpoint(origin=ORIGIN, size=1301, root=bytes(32)).body()
-    (audit / "checkpoint").write_bytes(notes.sign_note(body, ORIGIN, KEY))
+    (audit / "checkpoint").write_bytes(signed(body, ORIGIN, KEY))
 
 
 def flip(name: str, at: int = 5) -> Callable[[Path], None]:
@@ -223,7 +225,7 @@ def test_a_fork_is_never_signed(tmp_path: Path) -> None:
     make_log(tmp_path)
     grow(tmp_path, 3)
     fork = Checkpoint(origin=ORIGIN, size=5, root=bytes(32))
-    (tmp_path / "audit/checkpoints/5").write_bytes(notes.sign_note(fork.body(), ORIGIN, KEY))
+    (tmp_path / "audit/checkpoints/5").write_bytes(signed(fork.body(), ORIGIN, KEY))
     record(tmp_path, 2)
     with pytest.raises(AuditLogError, match="forked"):
         open_log(tmp_path).flush()
@@ -279,14 +281,14 @@ def test_another_key_does_not_go_on(tmp_path: Path) -> None:
     make_log(tmp_path)
     grow(tmp_path, 3)
     other = Ed25519PrivateKey.from_private_bytes(bytes(32))
-    log = AuditLog(open_database(tmp_path), tmp_path / "audit", origin=ORIGIN, load_key=lambda: other)
+    log = AuditLog(open_database(tmp_path), tmp_path / "audit", origin=ORIGIN, load_signer=lambda: FileSigner(other))
     assert "another key has signed this log" in refused(tmp_path, log)
 
 
 def test_an_origin_that_names_no_log(tmp_path: Path) -> None:
     """Spaces and plus signs can't stand in the name of a note's key."""
     make_log(tmp_path)
-    log = AuditLog(open_database(tmp_path), tmp_path / "new", origin="two words", load_key=lambda: KEY)
+    log = AuditLog(open_database(tmp_path), tmp_path / "new", origin="two words", load_signer=lambda: FileSigner(KEY))
     with pytest.raises(ConfigError, match="origin"):
         log.create()
 

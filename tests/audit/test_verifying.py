@@ -10,12 +10,13 @@ import pytest
 from migrator.audit import consistency, outbox, verifying
 from migrator.audit.events import Event, EventType
 from migrator.audit.findings import MOST_FINDINGS, FindingKind, Verification
-from migrator.core import notes, proofs, tiles
+from migrator.core import proofs, tiles
 from migrator.core.errors import AuditLogError, UsageError
 from migrator.core.merkle import EMPTY_ROOT, root_of
 from migrator.core.notes import Checkpoint
 from migrator.core.progress import NoProgress
 from tests.audit.support import KEY, ORIGIN, make_log, open_database, open_log, record
+from tests.support.notes import signed
 
 LEAVES = 800
 FLIPPED = 7
@@ -195,7 +196,7 @@ def test_trusted_checkpoints(log: Path, whole: Path) -> None:
     forked = Checkpoint(origin=ORIGIN, size=600, root=bytes(32))
     foreign = Checkpoint(origin="example.org/other", size=600, root=bytes(32))
     for checkpoint, message in ((later, "cut off"), (forked, "don't have the root"), (foreign, "example.org/other")):
-        found = verified(log, trusted=notes.sign_note(checkpoint.body(), ORIGIN, KEY))
+        found = verified(log, trusted=signed(checkpoint.body(), ORIGIN, KEY))
         assert [f.kind for f in found.findings] == [FindingKind.TRUSTED_CHECKPOINT]
         assert message in found.findings[0].message
     assert kinds(verified(log, trusted=b"rubbish")) == {"trusted_checkpoint"}
@@ -247,8 +248,8 @@ def test_consistency_of_files(log: Path, whole: Path, tmp_path: Path) -> None:
     forked = Checkpoint(origin=ORIGIN, size=600, root=bytes(32))
     longer = Checkpoint(origin=ORIGIN, size=900, root=bytes(32))
     cases = {
-        "forked": notes.sign_note(forked.body(), ORIGIN, KEY),
-        "cut off": notes.sign_note(longer.body(), ORIGIN, KEY),
+        "forked": signed(forked.body(), ORIGIN, KEY),
+        "cut off": signed(longer.body(), ORIGIN, KEY),
         "does not verify": b"rubbish",
     }
     for message, note in cases.items():

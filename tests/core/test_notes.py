@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from migrator.core import notes
 from migrator.core.notes import Checkpoint, KeyKind, NoteError, VerifierKey
+from tests.support.notes import signed
 
 # From the documentation of golang.org/x/mod/sumdb/note.
 PETER = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -36,7 +37,7 @@ def test_the_published_note_opens() -> None:
 def test_what_is_signed_opens_and_reads_back() -> None:
     """A checkpoint through a note and back; the text is that of c2sp.org/tlog-checkpoint."""
     assert f"{NAME}\n20852163\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n" == BODY
-    opened = notes.open_note(notes.sign_note(BODY, NAME, KEY), [VKEY])
+    opened = notes.open_note(signed(BODY, NAME, KEY), [VKEY])
     assert Checkpoint.parse(opened.body) == Checkpoint(origin=NAME, size=20852163, root=bytes(range(32)))
     assert opened.others == ()
 
@@ -44,7 +45,7 @@ def test_what_is_signed_opens_and_reads_back() -> None:
 @given(data=st.data())
 def test_any_changed_bit_is_found(data: st.DataObject) -> None:
     """Whatever bit of a note is flipped, it does not open as another text."""
-    note = bytearray(notes.sign_note(BODY, NAME, KEY))
+    note = bytearray(signed(BODY, NAME, KEY))
     at = data.draw(st.integers(0, len(note) * 8 - 1))
     note[at // 8] ^= 1 << at % 8
     with pytest.raises(NoteError):
@@ -65,13 +66,13 @@ def test_rubbish_is_refused(data: bytes) -> None:
     [
         BODY.encode() + b"\n",
         BODY.encode(),
-        notes.sign_note(BODY, NAME, KEY)[:-1],
-        notes.sign_note(BODY, NAME, KEY) + b"\n",
-        notes.sign_note(BODY, NAME, KEY).replace("— ".encode(), b"- "),
-        notes.sign_note(BODY, NAME, KEY) * 1000,
-        notes.sign_note(BODY, NAME, KEY) + notes.sign_note(BODY, NAME, KEY).split(b"\n\n")[1] * 100,
-        notes.sign_note(BODY, NAME, KEY).replace(b"2085", b"\t085"),
-        b"\xff" + notes.sign_note(BODY, NAME, KEY),
+        signed(BODY, NAME, KEY)[:-1],
+        signed(BODY, NAME, KEY) + b"\n",
+        signed(BODY, NAME, KEY).replace("— ".encode(), b"- "),
+        signed(BODY, NAME, KEY) * 1000,
+        signed(BODY, NAME, KEY) + signed(BODY, NAME, KEY).split(b"\n\n")[1] * 100,
+        signed(BODY, NAME, KEY).replace(b"2085", b"\t085"),
+        b"\xff" + signed(BODY, NAME, KEY),
     ],
 )
 def test_malformed_notes(note: bytes) -> None:
@@ -82,13 +83,13 @@ def test_malformed_notes(note: bytes) -> None:
 
 def test_an_unknown_signature_is_passed_over_a_wrong_one_is_not() -> None:
     """Witnesses' lines don't matter to who knows the log's key alone; a bad line of a known key does."""
-    note = notes.sign_note(BODY, NAME, KEY)
-    line = notes.sign_note(BODY, "witness.example/w", OTHER).decode().split("\n\n")[1].encode()
+    note = signed(BODY, NAME, KEY)
+    line = signed(BODY, "witness.example/w", OTHER).decode().split("\n\n")[1].encode()
     opened = notes.open_note(note + line, [VKEY])
     assert [signature.name for signature in opened.others] == ["witness.example/w"]
     with pytest.raises(NoteError, match="no known key"):
         notes.open_note(note, [notes.vkey("witness.example/w", OTHER.public_key())])
-    forged = notes.parse_note(notes.sign_note(BODY.replace("2", "3"), "witness.example/w", OTHER))[1][0].line().encode()
+    forged = notes.parse_note(signed(BODY.replace("2", "3"), "witness.example/w", OTHER))[1][0].line().encode()
     with pytest.raises(NoteError, match="not right"):
         notes.open_note(note + forged, [VKEY, notes.vkey("witness.example/w", OTHER.public_key())])
 
@@ -163,4 +164,4 @@ def test_only_text_is_signed() -> None:
     """A note's text ends in a newline and has no control characters."""
     for body in ("no newline", "tab\t\n"):
         with pytest.raises(NoteError):
-            notes.sign_note(body, NAME, KEY)
+            signed(body, NAME, KEY)

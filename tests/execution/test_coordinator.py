@@ -23,7 +23,7 @@ from migrator.core.errors import (
 )
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.database import connect, tables
-from migrator.keyservices.interface import KeyRefusal
+from migrator.keyservices.interface import KeyRefusal, RefusalKind
 from migrator.keyservices.local import LocalKeyService
 from tests.execution.bench import Bench, run_in
 from tests.execution.inline import StopAfter
@@ -130,7 +130,7 @@ class Flaky:
         if Flaky.down:
             raise KeyServiceUnavailableError("the key service does not answer")
         if Flaky.refuses:
-            return [KeyRefusal("the key is disabled") for _ in items]
+            return [KeyRefusal(RefusalKind.DISABLED, "the key is disabled") for _ in items]
         wrapped: list[bytes | KeyRefusal] = self.real.wrap(items)
         return wrapped
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from migrator.audit import verifying
+from migrator.audit import signing_key, verifying
 from migrator.audit.findings import FindingKind
 from migrator.campaign import open_campaign
-from migrator.core.errors import AuditLogError
+from migrator.core.errors import RESUMABLE, AuditLogError, ExitStatus, KeyDelay, KeyServiceUnavailableError
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import NoProgress
 from migrator.execution.journal import HEARTBEAT_SECONDS, Journal
@@ -88,3 +88,24 @@ def test_a_log_that_breaks_stops_the_run(ready: Ready, monkeypatch: pytest.Monke
     assert not stopped.counts
     monkeypatch.setattr(Journal, "seal", original)
     assert ready.resume().state is RunState.COMPLETED
+
+
+def test_a_signer_that_is_away_stops_the_run_resumable(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Throttled in the middle of a run: exit 24, every line is kept, and the resumed run signs them all."""
+
+    def throttled(_: object, _message: bytes) -> bytes:
+        raise KeyServiceUnavailableError("too many calls", delay=KeyDelay.THROTTLED, retry_after=1)
+
+    monkeypatch.setattr(signing_key.FileSigner, "sign", throttled)
+    with pytest.raises(KeyServiceUnavailableError, match="can't be signed now") as caught:
+        ready.run()
+    assert (caught.value.exit_status, caught.value.changed) == (ExitStatus.SERVICE_DOWN, RESUMABLE)
+    assert (caught.value.delay, caught.value.retry_after) == (KeyDelay.THROTTLED, 1)
+    with open_campaign(ready.spec) as campaign:
+        stopped = summary(campaign, None)
+    assert (stopped.state, stopped.stop_reason) == (RunState.STOPPED, StopReason.AUDIT_LOG)
+    monkeypatch.undo()
+    assert ready.resume().state is RunState.COMPLETED
+    with open_campaign(ready.spec) as campaign:
+        assert verifying.verify(campaign.audit, NoProgress()).ok
+        assert campaign.audit.state().head.size == campaign.audit.state().size

@@ -8,13 +8,13 @@ import pytest
 
 from migrator.campaign import Campaign
 from migrator.core.envelope import DataKey
-from migrator.core.errors import KeyServiceError, KeyServiceUnavailableError
+from migrator.core.errors import KeyProblem, KeyServiceError, KeyServiceUnavailableError
 from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.execution.keys import WrappedKey, insert_keys, load_key, make_keys
 from migrator.execution.work import Work
-from migrator.keyservices.interface import KeyRefusal
+from migrator.keyservices.interface import KeyRefusal, RefusalKind
 from tests.execution.bench import Bench
 
 
@@ -85,10 +85,10 @@ class Failing:
 def test_a_service_that_refuses_for_good_and_one_that_is_away(campaign: Campaign) -> None:
     """The first costs its conversations, the second the session."""
     services: Any = campaign.key_services._open
-    services["local:us#migrator"] = Failing(KeyServiceError("no permission"))
+    services["local:us#migrator"] = Failing(KeyServiceError("no permission", problem=KeyProblem.DENIED))
     made = make_keys(campaign, [work(1, "EU"), work(2, "US")])
     assert isinstance(made[0], WrappedKey)
-    assert made[1] == KeyRefusal("no permission")
+    assert made[1] == KeyRefusal(RefusalKind.DENIED, "no permission")
     services["local:us#migrator"] = Failing(KeyServiceUnavailableError("away"))
     with pytest.raises(KeyServiceUnavailableError):
         make_keys(campaign, [work(1, "EU"), work(2, "US")])

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 import pytest
 
-from migrator.keyservices.interface import KeyRefusal, KeyService
+from migrator.keyservices.interface import KeyRefusal, KeyService, RefusalKind
 
 CONTEXT = b'{"campaign":"c","conversation":"00ff","key_id":"7"}'
 OTHER_CONTEXT = b'{"campaign":"c","conversation":"00ff","key_id":"8"}'
@@ -46,13 +46,16 @@ class KeyServiceConformance(ABC):
         service = self.service()
         assert service.wrap([]) == []
         assert service.unwrap([]) == []
+        assert service.rewrap([]) == []
 
     def test_context_is_bound(self) -> None:
         """Another context is refused: a wrapped key can't be moved to another row."""
         service = self.service()
         wrapped = service.wrap([(b"secret", CONTEXT)])[0]
         assert isinstance(wrapped, bytes)
-        assert isinstance(service.unwrap([(wrapped, OTHER_CONTEXT)])[0], KeyRefusal)
+        answer = service.unwrap([(wrapped, OTHER_CONTEXT)])[0]
+        assert isinstance(answer, KeyRefusal)
+        assert answer.kind is RefusalKind.NOT_OPENED
 
     def test_one_refusal_costs_one_item(self) -> None:
         """A blob that does not unwrap leaves the rest of its batch alone."""
@@ -62,6 +65,36 @@ class KeyServiceConformance(ABC):
         altered = good[:-1] + bytes([good[-1] ^ 1])
         answers = service.unwrap([(good, CONTEXT), (altered, CONTEXT), (b"", CONTEXT), (good, CONTEXT)])
         assert [isinstance(answer, KeyRefusal) for answer in answers] == [False, True, True, False]
+
+    def test_rewrapped_opens_as_before(self) -> None:
+        """A rewrapped blob has the same secret under the same context, and no other."""
+        service = self.service()
+        wrapped = service.wrap([(b"secret", CONTEXT)])[0]
+        assert isinstance(wrapped, bytes)
+        again = service.rewrap([(wrapped, CONTEXT)])[0]
+        assert isinstance(again, bytes)
+        assert self.service().unwrap([(again, CONTEXT), (wrapped, CONTEXT)]) == [b"secret", b"secret"]
+        assert isinstance(service.unwrap([(again, OTHER_CONTEXT)])[0], KeyRefusal)
+
+    def test_what_does_not_unwrap_is_not_rewrapped(self) -> None:
+        """A wrong context or an altered blob costs its own item: nothing comes back that looks healthy."""
+        service = self.service()
+        good = service.wrap([(b"secret", CONTEXT)])[0]
+        assert isinstance(good, bytes)
+        altered = good[:-1] + bytes([good[-1] ^ 1])
+        answers = service.rewrap([(altered, CONTEXT), (good, OTHER_CONTEXT), (good, CONTEXT), (b"", CONTEXT)])
+        assert [isinstance(answer, KeyRefusal) for answer in answers] == [True, True, False, True]
+        assert isinstance(answers[2], bytes)
+        assert service.unwrap([(answers[2], CONTEXT)]) == [b"secret"]
+
+    def test_version_is_the_same_for_all_that_one_version_wrapped(self) -> None:
+        """It is text, known without asking the service, and empty for what no version wrapped."""
+        service = self.service()
+        first, second = service.wrap([(b"one", CONTEXT), (b"two", OTHER_CONTEXT)])
+        assert isinstance(first, bytes)
+        assert isinstance(second, bytes)
+        assert service.version(first) == self.service().version(second)
+        assert service.version(b"") == ""
 
     def test_refusal_says_nothing_secret(self) -> None:
         """A refusal can be logged: neither secret nor blob is in it."""

@@ -122,6 +122,10 @@ def test_rotated_keyset_still_unwraps(keyset: Path, tmp_path: Path) -> None:
     rotated = LocalKeyService.open("keys", directory=tmp_path)
     assert isinstance(old, bytes)
     assert rotated.unwrap([(old, CONTEXT)]) == [b"old"]
+    assert rotated.version(old) == str(first["primaryKeyId"])
+    rewrapped = rotated.rewrap([(old, CONTEXT)])[0]
+    assert isinstance(rewrapped, bytes)
+    assert rotated.version(rewrapped) == str(second["primaryKeyId"])
     new = rotated.wrap([(b"new", CONTEXT)])[0]
     assert isinstance(new, bytes)
     assert LocalKeyService.open("keys#second", directory=tmp_path).unwrap([(new, CONTEXT)]) == [b"new"]
