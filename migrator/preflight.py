@@ -10,13 +10,11 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -33,6 +31,7 @@ from migrator.core.errors import KeyServiceError, MigratorError, SourceError
 from migrator.core.limits import MIB
 from migrator.core.model import Environment
 from migrator.database import tables
+from migrator.database.clock import apart, database_time
 from migrator.keyservices.interface import KeyRefusal, KeyService
 from migrator.secrets import absolute_url, resolve_text
 
@@ -194,15 +193,12 @@ def _campaign_keys(spec: CampaignSpec) -> _Finding:
 def _clock(spec: CampaignSpec, real: Clock) -> _Finding:
     with open_campaign(spec) as campaign, campaign.database.read() as connection:
         before = real.now()
-        theirs: datetime = connection.execute(sa.select(sa.func.current_timestamp())).scalar_one()
-        after = real.now()
-    theirs = theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC)
-    # A whole second is all that some databases tell: the time is somewhere in it.
-    apart = max((before - theirs).total_seconds() - 1, (theirs - after).total_seconds(), 0.0)
-    said = f"this machine's clock and the database's are {apart:.1f} s apart"
-    if apart > CLOCK_FAIL_SECONDS:
+        theirs = database_time(connection)
+        off = apart(theirs, before, real.now()).total_seconds()
+    said = f"this machine's clock and the database's are {off:.1f} s apart"
+    if off > CLOCK_FAIL_SECONDS:
         return _fail(said, "set both by NTP: the cutover date is checked by either")
-    if apart > CLOCK_WARN_SECONDS:
+    if off > CLOCK_WARN_SECONDS:
         return _warn(said, "see that NTP runs on both")
     return _Finding(said)
 

@@ -11,7 +11,6 @@ Every transaction begins at the fence, and what it found there stays so until th
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +24,7 @@ from migrator.core.lifecycle import RunState
 from migrator.core.merkle import root_of
 from migrator.database import locks, tables
 from migrator.database.bulk import insert_rows
+from migrator.database.clock import database_time
 from migrator.execution.assignment import Assignment, ShardResult
 
 _ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
@@ -188,9 +188,7 @@ class Recorder:
 
 def require_database_past_cutover(connection: sa.Connection, campaign: Campaign) -> None:
     """Raise `GateError` while the database's clock is before the cutover (G2): a worker's own may be wrong."""
-    text = connection.scalar(sa.select(sa.func.current_timestamp()))
-    clock = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
-    clock = clock.replace(tzinfo=UTC) if clock.tzinfo is None else clock.astimezone(UTC)
+    clock = database_time(connection)
     if clock < campaign.settings.campaign.cutover_at:
         raise GateError(
             f"the database's clock says {format_time(clock)}, which is before the cutover",
