@@ -69,8 +69,8 @@ class _Worker:
 
         Whether a commit that was cut off happened does not matter: what has an outcome is not pending.
         """
-        if not self.assignment.dry_run:
-            self._claim()
+        if not self.assignment.dry_run and not self._claim():
+            return
         persist(self._attempt, DatabaseUnavailableError, commits=lambda: self.recorder.commits)
 
     def _attempt(self) -> None:
@@ -89,18 +89,23 @@ class _Worker:
 
     # --- the shard itself ---
 
-    def _claim(self) -> None:
-        """Take the shard with the token of this assignment; a higher one means that another worker has it."""
+    def _claim(self) -> bool:
+        """Take the shard with the token of this assignment; a higher one means that another worker has it.
+
+        False: there is nothing to do, as the worker before was lost when it had finished and before it said so.
+        """
         shard = tables.shard
         with self.campaign.database.write("claim") as connection:
             claimed = connection.execute(
                 self._this_shard(shard.update())
-                .where(shard.c.token < self.assignment.token, shard.c.finished.is_(False))
+                .where(shard.c.token < self.assignment.token)
                 .values(token=self.assignment.token)
-            )
-            if claimed.rowcount != 1:
+                .returning(shard.c.finished)
+            ).all()
+            if not claimed:
                 raise FencedError
             self.recorder.observe_authorizations(connection)
+            return not claimed[0].finished
 
     def _finish(self) -> None:
         while True:
