@@ -59,6 +59,10 @@ class KeyServices:
         address = self._regions.get(region)
         return None if address is None else self._at(address)
 
+    def all(self) -> list[KeyService]:
+        """Every service that is configured, opened."""
+        return [self._at(address) for address in dict.fromkeys((self._default, *self._regions.values()))]
+
     def has_for_region(self, region: str | None) -> bool:
         """Whether `for_region` knows a service, be it usable at this moment or not."""
         return not self._regions or region is None or region in self._regions
@@ -165,13 +169,23 @@ def reference_context(campaign: str) -> bytes:
     return canonical_json({"campaign": campaign, "purpose": "reference-key"})
 
 
-@contextmanager
-def open_campaign(spec: CampaignSpec, *, read_only: bool = False) -> Iterator[Campaign]:
-    """Open a campaign whose database exists, has this program's schema and belongs to this campaign."""
+def opened(spec: CampaignSpec, *, read_only: bool = False) -> Campaign:
+    """A campaign whose database exists, has this program's schema and belongs to this campaign; to be closed."""
     campaign = Campaign(spec, read_only=read_only)
     try:
         schema.require_current(campaign.database)
         _require_own(campaign)
+    except BaseException:
+        campaign.close()
+        raise
+    return campaign
+
+
+@contextmanager
+def open_campaign(spec: CampaignSpec, *, read_only: bool = False) -> Iterator[Campaign]:
+    """The same while a block runs."""
+    campaign = opened(spec, read_only=read_only)
+    try:
         yield campaign
     finally:
         campaign.close()

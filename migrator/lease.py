@@ -150,18 +150,19 @@ def _write(connection: sa.Connection, campaign_name: str, lease: Lease, **values
 
 def _this_process() -> str:
     pid = os.getpid()
-    return f"{socket.gethostname()}/{_boot_id()}/{pid}/{_start_time(pid)}"
+    return f"{socket.gethostname()}/{boot_id()}/{pid}/{_start_time(pid)}"
 
 
 def _lives(holder: str, heartbeat_at: datetime) -> bool:
     """A process of this boot is asked for directly; any other is believed while its heartbeat is fresh."""
     parts = holder.split("/")
-    if len(parts) == 4 and parts[:2] == [socket.gethostname(), _boot_id()] and _boot_id():
+    if len(parts) == 4 and parts[:2] == [socket.gethostname(), boot_id()] and boot_id():
         return _start_time(int(parts[2])) == parts[3] != ""
     return datetime.now(UTC) - heartbeat_at < EXPIRY
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """What tells machines and their boots apart: the id that the kernel drew; empty where it has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -71,4 +71,13 @@ def engine(address: str, workers: int) -> Engine:
     """The engine that an address names."""
     if address == "local":
         return LocalEngine(workers)
-    raise ConfigError(f"execution.engine: there is no {address!r}", hint="local is what this migrator has")
+    kind, _, rest = address.partition(":")
+    if kind != "dask":
+        raise ConfigError(f"execution.engine: there is no {address!r}", hint="there are local and dask:tcp://host:port")
+    try:
+        from migrator.engines.dask import DaskEngine
+    except ImportError as error:
+        raise ConfigError(
+            f"execution.engine: 'dask' can't be loaded ({error.name})", hint="pip install 'migrator[dask]'"
+        ) from None
+    return DaskEngine(rest, workers)

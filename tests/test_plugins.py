@@ -7,6 +7,7 @@ import pytest
 from migrator import plugins
 from migrator.channels.maildir import MaildirChannel
 from migrator.core.errors import ConfigError
+from migrator.engines.dask import DaskEngine
 from migrator.engines.local import LocalEngine
 from migrator.keyservices.local import LocalKeyService
 from migrator.schemes.labyrinth import LabyrinthScheme
@@ -50,12 +51,17 @@ def test_a_channel_that_nobody_has(address: str) -> None:
         plugins.channel_class(address)
 
 
-@pytest.mark.parametrize("address", ["dask:tcp://host:8786", "", "LOCAL", "local:"])
+def test_a_cluster_by_its_schedulers_address() -> None:
+    """Not connected to before it is asked for workers."""
+    assert isinstance(plugins.engine("dask:tcp://host:8786", 0), DaskEngine)
+
+
+@pytest.mark.parametrize("address", ["dask", "dask:host", "ray:tcp://host:8786", "", "LOCAL", "local:"])
 def test_an_engine_that_is_not_here(address: str) -> None:
     """Said with what there is."""
     with pytest.raises(ConfigError, match=r"execution\.engine") as caught:
         plugins.engine(address, 1)
-    assert "local" in caught.value.hint
+    assert "dask:tcp://" in caught.value.hint
 
 
 @pytest.mark.parametrize(

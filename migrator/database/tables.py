@@ -313,6 +313,9 @@ run = Table(
     Column("finished_at", String(40)),
     # Milliseconds worked by earlier, ended generations.
     Column("worked_ms", BigInteger, nullable=False, server_default="0"),
+    # For people: the error that stopped the run, and what its coordinator waits for at the moment.
+    Column("stop_detail", Text),
+    Column("waiting", Text),
 )
 
 shard = Table(

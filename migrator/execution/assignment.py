@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from migrator.campaign import CampaignSpec
 from migrator.facts import Watermarks
+from migrator.lease import boot_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +12,8 @@ class Assignment:
     """A shard of a run: the items of a plan whose conversation numbers lie between two, both included.
 
     `token` is the fencing token under which its commits count. `dry_run`: decide and open, write nothing.
-    `opens`: whether a dry run may open anything at all (not before the cutover in production).
+    `opens`: whether a dry run may open anything at all (not before the cutover in production). `machine`: the
+    coordinator's (`lease.boot_id`).
     """
 
     spec: CampaignSpec
@@ -23,6 +25,7 @@ class Assignment:
     first_no: int
     last_no: int
     watermarks: Watermarks
+    machine: str = field(default_factory=boot_id)
     dry_run: bool = False
     opens: bool = True
 

@@ -10,13 +10,10 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import sqlalchemy as sa
 
 from migrator import lease as leases
-from migrator import plugins
 from migrator.campaign import Campaign
 from migrator.core.errors import (
     RESUMABLE,
@@ -30,14 +27,15 @@ from migrator.core.errors import (
 )
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import Progress
-from migrator.core.settings import ExecutionSettings, Share
+from migrator.core.settings import Share
 from migrator.database import tables
-from migrator.engines.interface import Engine
 from migrator.execution import runs, shards
-from migrator.execution.assignment import Assignment, OutcomeCount, ShardResult
+from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.dispatch import Queue
-from migrator.execution.gates import cutover_reached, require_cutover, require_open
+from migrator.execution.gates import require_cutover, require_open
 from migrator.execution.journal import Journal
+from migrator.execution.options import RunOptions, StopSignal, engine_of
+from migrator.execution.rehearsal import rehearse
 from migrator.execution.runs import Run, RunSummary
 from migrator.execution.status import summary_of
 from migrator.facts import Watermarks
@@ -45,29 +43,10 @@ from migrator.lease import Lease
 from migrator.patience import persist
 from migrator.planning import stored
 
+__all__ = ["RunOptions", "StopSignal", "execute", "resume"]
+
 _MIN_BUDGET = 10
 """A percentage of a small population would stop at the first failure."""
-
-
-class StopSignal(Protocol):
-    """Whether somebody wants the run to stop."""
-
-    @property
-    def requested(self) -> StopReason | None:
-        """Why; None while nobody does."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What an operator may say about one execution; None: as configured. `engine` may be one of one's own."""
-
-    dry_run: bool = False
-    workers: int | None = None
-    engine: str | Engine | None = None
-    max_failures: str | None = None
-    max_duration_seconds: float | None = None
-    confirm: str | None = None
 
 
 def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progress, stop: StopSignal) -> RunSummary:
@@ -76,7 +55,7 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     session = _Session(campaign, options, progress, stop)
     if options.dry_run:
         stored.require_current(campaign, found)
-        return session.rehearse(found.plan_id, found.watermarks)
+        return rehearse(campaign, found, session.engine, progress, session.wanted)
     leases.require_free(campaign)
     stored.require_executable(campaign, found)
     require_open(campaign, found, options.confirm)
@@ -102,29 +81,20 @@ def resume(
         return session.drive(runs.take_up(campaign, run.run_id), plan.watermarks, lease)
 
 
-def _engine(options: RunOptions, settings: ExecutionSettings) -> Engine:
-    if options.engine is not None and not isinstance(options.engine, str):
-        return options.engine
-    workers = options.workers if options.workers is not None else settings.workers
-    return plugins.engine(options.engine or settings.engine, workers)
-
-
 class _Session:
     """One process's work on a run."""
 
     def __init__(self, campaign: Campaign, options: RunOptions, progress: Progress, stop: StopSignal) -> None:
-        settings = campaign.settings.execution
         self.campaign = campaign
         self.progress = progress
         self.signal = stop
         self.options = options
-        self.engine = _engine(options, settings)
+        self.engine = engine_of(campaign, options)
         self.began = time.monotonic()
         self.stopping: StopReason | None = None
         self.error: MigratorError | None = None
         self.told = 0
-
-    # --- a real run ---
+        self.waiting: str | None = None
 
     def drive(self, run: Run, watermarks: Watermarks, lease: Lease) -> RunSummary:
         """Work until the run is complete or has to stop; then say where it stands."""
@@ -137,17 +107,31 @@ class _Session:
             return self._conclude(run, journal)
         self._announce(run)
         queue = Queue(
-            [self._assignment(run.run_id, run.plan_id, run.generation, watermarks, shard) for shard in todo],
+            [
+                Assignment(
+                    spec=self.campaign.spec, run_id=run.run_id, plan_id=run.plan_id, generation=run.generation,
+                    shard_no=shard.shard_no, token=1, first_no=shard.first_no, last_no=shard.last_no,
+                    watermarks=watermarks,
+                )
+                for shard in todo
+            ],
             self.engine,
-        )
+        )  # fmt: skip
         try:
             while queue.busy:
+                self._tell(run, "no worker of the engine can be reached" if queue.deserted else None)
                 persist(lambda: self._look_around(run, lease, budget, journal), DatabaseUnavailableError)
                 self._take(queue.step(paused=self.stopping is not None))
             self._look_around(run, lease, budget, journal)
         finally:
             queue.close()
         return self._conclude(run, journal)
+
+    def wanted(self) -> StopReason | None:
+        """Why somebody wants the session to stop, or its time is over."""
+        limit = self.options.max_duration_seconds
+        over = limit is not None and time.monotonic() - self.began >= limit
+        return StopReason.MAX_DURATION if over else self.signal.requested
 
     def _take(self, results: Sequence[ShardResult | MigratorError]) -> None:
         for result in results:
@@ -161,20 +145,26 @@ class _Session:
         self.told = moved
         failed = journal.keep()
         self.error = self.error or failed
-        reason = self.signal.requested
+        reason = self.wanted()
         if lease.lost.is_set():
             self.error = self.error or LeaseHeldError("the campaign's lease was lost to another process")
         if self.error is not None:
             reason = StopReason.AUDIT_LOG if isinstance(self.error, AuditLogError) else StopReason.SERVICE_DOWN
         elif failures > budget:
             reason = StopReason.ERROR_BUDGET
-        elif self._time_is_over():
-            reason = StopReason.MAX_DURATION
         if reason is not None and self.stopping is None:
             self.stopping = reason
             self.progress.note(f"stopping ({reason.value}): waiting for the next checkpoint")
             runs.request_stop(self.campaign, run, reason)
             self.error = self.error or journal.seal()
+
+    def _tell(self, run: Run, waiting: str | None) -> None:
+        """Let whoever watches, here or from another shell, know what the run waits for."""
+        if waiting == self.waiting:
+            return
+        self.waiting = waiting
+        self.progress.note(f"waiting: {waiting}" if waiting else "at work again")
+        runs.wait_for(self.campaign, run, waiting)
 
     def _conclude(self, run: Run, journal: Journal) -> RunSummary:
         worked = time.monotonic() - self.began
@@ -183,7 +173,8 @@ class _Session:
         if found.pending == 0 and self.error is None:
             runs.complete(self.campaign, run, found.counts, worked)
         elif self.stopping is not None or self.error is not None:
-            runs.stop(self.campaign, run, self.stopping or StopReason.SERVICE_DOWN, worked)
+            detail = self.error.message if self.error is not None else None
+            runs.stop(self.campaign, run, self.stopping or StopReason.SERVICE_DOWN, worked, detail=detail)
         else:
             runs.stop(self.campaign, run, StopReason.SERVICE_DOWN, worked)
             raise IntegrityError(
@@ -197,10 +188,6 @@ class _Session:
             raise resumable(self.error)
         with self.campaign.database.read() as connection:
             return summary_of(connection, runs.find(connection, run.run_id), moved=0)
-
-    def _time_is_over(self) -> bool:
-        limit = self.options.max_duration_seconds
-        return limit is not None and time.monotonic() - self.began >= limit
 
     def _committed(self, run: Run) -> tuple[int, int]:
         """Messages and failures that this generation's workers have committed."""
@@ -235,66 +222,3 @@ class _Session:
                 )
             )
         self.progress.phase("re-wrapping", total=int(total or 0), done=int(done or 0))
-
-    # --- a dry run ---
-
-    def rehearse(self, plan_id: str, watermarks: Watermarks) -> RunSummary:
-        """Go the same way with every conversation, and write nothing."""
-        opens = cutover_reached(self.campaign) or not self.campaign.in_production
-        todo = shards.cut_dry(self.campaign, plan_id, self.engine.workers)
-        self.progress.phase("rehearsing", total=len(todo), unit="shards")
-        queue = Queue(
-            [self._assignment("dry-run", plan_id, 0, watermarks, shard, dry=True, opens=opens) for shard in todo],
-            self.engine,
-        )
-        counts: dict[str, OutcomeCount] = {}
-        try:
-            while queue.busy:
-                for result in queue.step(paused=self.stopping is not None):
-                    if isinstance(result, MigratorError):
-                        raise result
-                    self.progress.advance(1)
-                    for outcome, count in result.counts.items():
-                        counts.setdefault(outcome, OutcomeCount()).merge(count)
-                self.stopping = self.stopping or self.signal.requested
-                if self._time_is_over():
-                    self.stopping = self.stopping or StopReason.MAX_DURATION
-        finally:
-            queue.close()
-        elapsed = time.monotonic() - self.began
-        messages = sum(c.messages for outcome, c in counts.items() if outcome.startswith("rewrapped"))
-        return RunSummary(
-            run_id="dry-run",
-            plan_id=plan_id,
-            state=RunState.STOPPED if self.stopping else RunState.COMPLETED,
-            dry_run=True,
-            counts=counts,
-            messages_per_second=round(messages / elapsed, 1) if elapsed > 0 else 0.0,
-            elapsed_seconds=round(elapsed, 3),
-            stop_reason=self.stopping,
-        )
-
-    def _assignment(
-        self,
-        run_id: str,
-        plan_id: str,
-        generation: int,
-        watermarks: Watermarks,
-        shard: shards.Shard,
-        *,
-        dry: bool = False,
-        opens: bool = True,
-    ) -> Assignment:
-        return Assignment(
-            spec=self.campaign.spec,
-            run_id=run_id,
-            plan_id=plan_id,
-            generation=generation,
-            shard_no=shard.shard_no,
-            token=1,
-            first_no=shard.first_no,
-            last_no=shard.last_no,
-            watermarks=watermarks,
-            dry_run=dry,
-            opens=opens,
-        )

@@ -1,11 +1,12 @@
 """Hands shards to an engine and takes results back, also over the death of workers.
 
 A shard that comes back unfinished, or whose worker died, is handed out again under a higher fencing token: whatever the
-old holder may still commit is refused by the fence.
+old holder may still commit is refused by the fence. An engine that has no workers at the moment is waited for.
 """
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import replace
 
@@ -19,8 +20,12 @@ _MAX_LOSSES = 3
 """Times in a row that workers may die without any shard being finished."""
 
 
+_DESERTED_SECONDS = 120.0
+"""How long an engine may be without workers: a scheduler that is started again, a cluster that grows."""
+
+
 class WorkersLostError(MigratorError):
-    """Workers die again and again: killed by the system, or by something in the data."""
+    """Workers die again and again: killed by the system, or by something in the data. Or there are none any more."""
 
     code = "workers_lost"
     exit_status = ExitStatus.SERVICE_DOWN
@@ -29,17 +34,28 @@ class WorkersLostError(MigratorError):
 class Queue:
     """The shards of a session that are not finished."""
 
-    def __init__(self, assignments: Sequence[Assignment], engine: Engine) -> None:
+    def __init__(
+        self, assignments: Sequence[Assignment], engine: Engine, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._waiting = deque(assignments)
         self._engine = engine
+        self._monotonic = monotonic
         self._executor: Executor | None = None
+        self._made: list[Executor] = []
         self._working: dict[Future[ShardResult], tuple[Assignment, Executor]] = {}
         self._losses = 0
+        self._workers = self._most_workers = engine.workers
+        self._deserted_at: float | None = None
 
     @property
     def busy(self) -> bool:
         """Whether anything is waiting or worked on."""
         return bool(self._waiting or self._working)
+
+    @property
+    def deserted(self) -> bool:
+        """Whether the engine has no workers at the moment."""
+        return self._deserted_at is not None
 
     def step(self, *, paused: bool) -> list[ShardResult | MigratorError]:
         """Hand out what there is room for, wait a moment, and give back what has ended.
@@ -48,10 +64,15 @@ class Queue:
         """
         if paused:
             self._waiting.clear()
+        gone = self._count_workers(paused=paused)
+        if gone is not None:
+            return gone
         results: list[ShardResult | MigratorError] = []
-        while self._waiting and not results and len(self._working) < self._engine.workers + 1:
+        while self._waiting and not results and self._workers and len(self._working) < self._workers + 1:
             results.extend(self._submit(self._waiting.popleft()))
         if not self._working:
+            if self.deserted:
+                time.sleep(_POLL_SECONDS)
             return results
         ended, _ = wait(self._working, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
         for future in ended:
@@ -59,18 +80,45 @@ class Queue:
         return results
 
     def close(self) -> None:
-        """Let the executor go; workers that are still at work end with their shard."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+        """Let the executors go; workers that are still at work end with their shard."""
+        for executor in self._made:
+            executor.shutdown(wait=executor is self._executor, cancel_futures=True)
+
+    def _count_workers(self, *, paused: bool) -> list[ShardResult | MigratorError] | None:
+        """Look whether anybody is there; a result where nobody has been for too long, or nobody need be."""
+        self._workers = self._engine.workers
+        self._most_workers = max(self._most_workers, self._workers)
+        if self._workers:
+            self._deserted_at = None
+            return None
+        now = self._monotonic()
+        self._deserted_at = now if self._deserted_at is None else self._deserted_at
+        if not paused and now - self._deserted_at < _DESERTED_SECONDS:
+            return None
+        self._waiting.clear()
+        self._working.clear()  # whoever holds one of these after all is fenced off when the run is resumed
+        if paused:
+            return []
+        return [
+            WorkersLostError(
+                f"the engine has had no worker for {_DESERTED_SECONDS:.0f} s",
+                hint="start the scheduler and its workers again",
+                changed=RESUMABLE,
+            )
+        ]
 
     def _submit(self, assignment: Assignment) -> list[ShardResult | MigratorError]:
-        if self._executor is None:
-            self._executor = self._engine.executor()
         try:
+            if self._executor is None:
+                self._executor = self._engine.executor()
+                if self._executor not in self._made:
+                    self._made.append(self._executor)
             self._working[self._executor.submit(run_shard, assignment)] = assignment, self._executor
         except BrokenExecutor:
-            self._executor.shutdown(wait=False)
-            self._executor = None
+            if self._executor is not None:
+                self._made.remove(self._executor)
+                self._executor.shutdown(wait=False)
+                self._executor = None
             return self._again(assignment, paused=False)
         return []
 
@@ -94,11 +142,11 @@ class Queue:
         if paused:
             return []
         self._losses += 1
-        if self._losses > _MAX_LOSSES * (self._engine.workers + 1):  # all that were handed out are lost together
+        if self._losses > _MAX_LOSSES * (self._most_workers + 1):  # all that were handed out are lost together
             return [
                 WorkersLostError(
                     "workers die again and again",
-                    hint="look at the system's log for the out-of-memory killer; fewer workers need less memory",
+                    hint="look for the out-of-memory killer in the system's log, and at a cluster's own logs",
                     changed=RESUMABLE,
                 )
             ]

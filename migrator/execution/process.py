@@ -1,30 +1,69 @@
 """What a worker process keeps open from shard to shard: the campaign, and what opens its exports."""
 
-from functools import lru_cache
+from dataclasses import dataclass
 
-from migrator.campaign import Campaign, CampaignSpec
+from migrator.campaign import Campaign, opened
+from migrator.core.errors import MigratorError
+from migrator.engines import remote
+from migrator.execution import workplace
 from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.worker import work_through
 from migrator.exports.opening import ExportReader
 
-_specs: dict[str, CampaignSpec] = {}
-"""The spec of the one run that this process works for, by a key that a cache can hold."""
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What is open for the one session of a run that this process works for."""
+
+    session: tuple[str, int, bool]
+    campaign: Campaign
+    exports: ExportReader
+
+
+_open: list[_Open] = []
+"""None or one."""
 
 
 def run_shard(assignment: Assignment) -> ShardResult:
-    """What an engine calls in a worker: `work_through`, with one unwrap a recipient key and process."""
-    key = f"{assignment.run_id}:{assignment.generation}:{'dry' if assignment.dry_run else 'real'}"
-    if key not in _specs:
-        _specs.clear()
-        _specs[key] = assignment.spec
-    return work_through(_campaign(key), assignment, _exports(key, assignment.watermarks.export_no))
+    """What an engine calls in a worker: `work_through`, with one unwrap a recipient key and process.
+
+    An error that concerns the run says which machine of a cluster it comes from.
+    """
+    try:
+        return _run(assignment)
+    except MigratorError as error:
+        if remote.in_cluster():
+            error.message = f"{error.message} (worker {remote.this_worker()})"
+            error.args = (error.message,)
+        raise
 
 
-@lru_cache(maxsize=1)
-def _campaign(key: str) -> Campaign:
-    return Campaign(_specs[key], read_only=key.endswith(":dry"))
+def _run(assignment: Assignment) -> ShardResult:
+    session = (assignment.run_id, assignment.generation, assignment.dry_run)
+    if not _open or _open[0].session != session:
+        close()
+        _open.append(_begin(session, assignment))
+    here = _open[0]
+    workplace.require_clock(here.campaign)
+    return work_through(here.campaign, assignment, here.exports)
 
 
-@lru_cache(maxsize=1)
-def _exports(key: str, last_export_no: int) -> ExportReader:
-    return ExportReader(_campaign(key), last_export_no=last_export_no)
+def close() -> None:
+    """Let go of what is open: connections, and the keys that were unwrapped."""
+    while _open:
+        _open.pop().campaign.close()
+
+
+def _begin(session: tuple[str, int, bool], assignment: Assignment) -> _Open:
+    campaign = opened(assignment.spec, read_only=assignment.dry_run)
+    try:
+        workplace.require_same_database(campaign, assignment)
+        if remote.in_cluster():
+            workplace.require_key_services(campaign)
+    except BaseException:
+        campaign.close()
+        raise
+    return _Open(session, campaign, ExportReader(campaign, last_export_no=assignment.watermarks.export_no))
+
+
+remote.when_released(close)

@@ -31,6 +31,10 @@ class Run:
     generation: int
     started_at: datetime
     worked_seconds: float
+    stop_detail: str | None = None
+    """What exactly a run stopped for; of a service that is down, which and where."""
+    waiting: str | None = None
+    """What its coordinator waits for at the moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,8 @@ class RunSummary:
     messages_per_second: float
     elapsed_seconds: float
     stop_reason: StopReason | None = None
+    stop_detail: str | None = None
+    waiting: str | None = None
     pending: int = 0
 
     @property
@@ -85,6 +91,8 @@ def find(connection: sa.Connection, run_id: str | None) -> Run:
         generation=row.generation,
         started_at=parse_time(row.started_at),
         worked_seconds=row.worked_ms / 1000,
+        stop_detail=row.stop_detail,
+        waiting=row.waiting,
     )
 
 
@@ -131,7 +139,13 @@ def take_up(campaign: Campaign, run_id: str) -> Run:
         connection.execute(
             table.update()
             .where(table.c.run_id == run_id)
-            .values(state=RunState.RUNNING.value, stop_reason=None, generation=run.generation + 1)
+            .values(
+                state=RunState.RUNNING.value,
+                stop_reason=None,
+                stop_detail=None,
+                waiting=None,
+                generation=run.generation + 1,
+            )
         )
         _record(connection, campaign, run_id, EventType.RUN_RESUMED, {"generation": run.generation + 1})
         return find(connection, run_id)
@@ -149,10 +163,22 @@ def request_stop(campaign: Campaign, run: Run, reason: StopReason) -> None:
         )
 
 
-def stop(campaign: Campaign, run: Run, reason: StopReason, worked_seconds: float) -> None:
-    """The run rests, resumable."""
+def wait_for(campaign: Campaign, run: Run, what: str | None) -> None:
+    """Say what the run waits for; None: it works."""
+    table = tables.run
+    with campaign.database.write("run-waiting") as connection:
+        locks.ahead_of_sharers(connection, table)
+        connection.execute(
+            table.update()
+            .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
+            .values(waiting=what)
+        )
+
+
+def stop(campaign: Campaign, run: Run, reason: StopReason, worked_seconds: float, *, detail: str | None = None) -> None:
+    """The run rests, resumable. `detail`: the error that stopped it, for people."""
     with campaign.database.write("run-stop") as connection:
-        _end(connection, campaign, run, RunState.STOPPED, reason, worked_seconds)
+        _end(connection, campaign, run, RunState.STOPPED, reason, worked_seconds, detail)
         _record(connection, campaign, run.run_id, EventType.RUN_PAUSED, {"reason": reason.value})
 
 
@@ -185,6 +211,7 @@ def _end(
     state: RunState,
     reason: StopReason | None,
     worked_seconds: float,
+    detail: str | None = None,
 ) -> None:
     table = tables.run
     locks.ahead_of_sharers(connection, table)
@@ -195,6 +222,8 @@ def _end(
         .values(
             state=state.value,
             stop_reason=reason.value if reason else None,
+            stop_detail=detail,
+            waiting=None,
             finished_at=format_time(campaign.clock.now()) if state is RunState.COMPLETED else None,
             worked_ms=round((run.worked_seconds + worked_seconds) * 1000),
         )

@@ -31,6 +31,8 @@ def summary_of(connection: sa.Connection, run: Run, *, worked_seconds: float = 0
         messages_per_second=round(messages / seconds, 1) if seconds > 0 else 0.0,
         elapsed_seconds=round(elapsed, 3),
         stop_reason=run.stop_reason if run.state is RunState.STOPPED else None,
+        stop_detail=run.stop_detail if run.state is RunState.STOPPED else None,
+        waiting=run.waiting if run.state is RunState.RUNNING else None,
         pending=planned - sum(count.conversations for count in counts.values()),
     )
 
@@ -46,11 +48,12 @@ def why_it_waits(campaign: Campaign, run: RunSummary) -> str:
     holder = lease_holder(campaign)
     match run.state:
         case RunState.RUNNING if holder is not None and holder.alive:
-            return f"at work: {holder.holder}"
+            return f"waiting: {run.waiting}" if run.waiting else f"at work: {holder.holder}"
         case RunState.RUNNING:
             return "its process was killed: `migrator resume` goes on"
         case RunState.STOPPED:
-            return _STOPPED[run.stop_reason] if run.stop_reason else "stopped: `migrator resume` goes on"
+            why = _STOPPED[run.stop_reason] if run.stop_reason else "stopped: `migrator resume` goes on"
+            return f"{run.stop_detail}; {why}" if run.stop_detail else why
         case RunState.COMPLETED:
             return "complete: `migrator verify` proves it"
         case RunState.ROLLING_BACK:

@@ -53,6 +53,12 @@ def collected(folder: Path) -> None:
     campaigns.import_exports(campaigns.at(spec, ANSWERED))
 
 
+def planned(folder: Path) -> None:
+    """A plan was made."""
+    with open_campaign(spec_of(folder)) as campaign:
+        making.make_plan(campaign, save=None, progress=NoProgress())
+
+
 def executed(folder: Path, stop: StopReason | None = None) -> None:
     """A plan was made and run: to its end, or until it was asked to stop at once."""
     with open_campaign(spec_of(folder)) as campaign:

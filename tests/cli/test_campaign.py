@@ -114,7 +114,17 @@ def test_execute_status_verify_report_rollback(program: Program, campaign: Path)
     plan = planned(program)
     done = program("execute", plan, "--workers", "1", "-o", "json")
     assert done.status == 0
-    fields = {"schema", "run_id", "plan_id", "state", "dry_run", "counts", "messages_per_second", "elapsed_seconds"}
+    fields = {
+        "schema",
+        "run_id",
+        "plan_id",
+        "state",
+        "dry_run",
+        "counts",
+        "messages_per_second",
+        "elapsed_seconds",
+        "why",
+    }
     assert set(done.json) == fields
     assert (done.json["schema"], done.json["state"], done.json["dry_run"]) == ("migrator.run/1", "completed", False)
     for outcome, count in done.json["counts"].items():

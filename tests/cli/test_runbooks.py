@@ -1,8 +1,10 @@
 """The runbooks' commands run, each in a campaign that is where the runbook begins, and end as they say."""
 
+import atexit
 import re
 import shlex
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from migrator.core.errors import ExitStatus
 from tests.cli import campaigns
 from tests.cli.campaigns import Templates
 from tests.cli.running import Program
+from tests.support.cluster import Cluster
 
 RUNBOOKS = Path(__file__).parent.parent.parent / "runbooks"
 BEGINS: dict[str, Callable[[Path], None] | None] = {
@@ -22,6 +25,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "rollback": campaigns.executed,
     "late-keys": campaigns.executed,
     "audit-review": campaigns.executed,
+    "a-cluster": campaigns.planned,
 }
 """What has happened before somebody opens the runbook; None: everything was imported."""
 STATIONS = ["Symptom", "Check", "Act", "Verify", "Roll back"]
@@ -47,11 +51,21 @@ def filled_in(command: str, folder: Path) -> list[str]:
         "RUN": campaigns.newest_run,
         "CONVERSATION": campaigns.migrated,
         "ACCOUNT": lambda place: campaigns.ask(place, "SELECT account_id FROM migrator_notice WHERE state = 'sent'"),
+        "ENGINE": lambda _: f"dask:{_cluster().address}",
         "CAMPAIGN": lambda place: campaigns.spec_of(place).settings.campaign.name,
     }
     program, *words = shlex.split(command)
     assert program == "migrator"
     return [values[word](folder) if word in values else word for word in words]
+
+
+@cache
+def _cluster() -> Cluster:
+    """One worker, for the runbook that wants it."""
+    made = Cluster()
+    atexit.register(made.remove)
+    made.start(1)
+    return made
 
 
 def test_every_runbook_is_known_here() -> None:

@@ -283,7 +283,7 @@ class Bench:
     def resume(self, run_id: str | None = None, *, stop: StopSignal | None = None, **options: Any) -> RunSummary:
         """Go on with a run, by default the latest."""
         with self.open() as campaign:
-            given = RunOptions(engine=InlineEngine(campaign), **options)
+            given = RunOptions(**{"engine": InlineEngine(campaign)} | options)
             return resume(campaign, run_id, given, NoProgress(), stop or NoStop())
 
     def all(self, table: sa.Table) -> list[dict[str, Any]]:

@@ -34,9 +34,10 @@ def _run_options(function: _F) -> _F:
         click.option("--max-failures", type=NUMBER_OR_PERCENT, metavar="N|N%",
                      help="Stop, resumable, when more conversations failed; of N% at least 10 may. "
                           "As configured unless given."),
-        click.option("--engine", metavar="ENGINE", help="What runs the workers; as configured unless given."),
+        click.option("--engine", metavar="local|dask:ADDRESS",
+                     help="What runs the workers; as configured unless given."),
         click.option("--workers", type=click.IntRange(0, 1024), metavar="N",
-                     help="0: one per core; as configured unless given."),
+                     help="0: one per core, or all of the cluster's; as configured unless given."),
     ):  # fmt: skip
         function = option(function)
     return function

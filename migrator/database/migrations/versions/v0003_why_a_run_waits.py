@@ -1,0 +1,23 @@
+"""What a run waits for, and what exactly stopped it."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0003"
+down_revision: str | None = "0002"
+branch_labels: Sequence[str] | None = None
+depends_on: Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    """Two texts for people."""
+    op.add_column("migrator_run", sa.Column("stop_detail", sa.Text(), nullable=True))
+    op.add_column("migrator_run", sa.Column("waiting", sa.Text(), nullable=True))
+
+
+def downgrade() -> None:
+    """Without them."""
+    op.drop_column("migrator_run", "waiting")
+    op.drop_column("migrator_run", "stop_detail")
