@@ -164,7 +164,7 @@ class NotifySettings(_Section):
     templates: str | None = None
     sender: str = "no-reply@localhost"
     platform: str = "the platform"
-    help_url: str | None = None
+    help_url: Annotated[str, AfterValidator(_web_address)] | None = None
 
 
 class AuditSettings(_Section):

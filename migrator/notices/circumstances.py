@@ -21,10 +21,13 @@ class RecordedAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """One account's case. What is None is not known, and the notice does not speak of it."""
+    """One account's case. What is None is not known, or 0: the notice does not speak of it."""
 
     audience: Audience | None = None
-    """None: `minor` for a minor's account, else `everyone`. A guardian is known only from the minors' accounts."""
+    """None: `minor` for a minor's account, else `everyone`. A guardian is known only from the minors' accounts.
+
+    A receipt says `guardian` where it confirms to the guardian an answer for the minor's account.
+    """
     first_noticed_at: datetime | None = None
     """When the account was first told, for its notice period; None: this is the first notice."""
     moved: int | None = None

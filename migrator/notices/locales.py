@@ -1,18 +1,25 @@
-"""Locales of readers and templates, and moments written in them."""
+"""Locales of readers and templates, and moments written in them.
+
+What a reader asks for and what is shown are two things, and both are recorded. A reader of `pt-BR` is shown `pt-BR`
+where there is that template, else `pt`; a reader of `zh-Hant-TW` is shown `zh-Hant-TW`, `zh-Hant` or `zh`. Nobody is
+shown another language, and nobody a sibling: `pt-BR` is no answer to `pt-PT`. Dates are written in the locale shown.
+"""
 
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_datetime
+from babel.dates import format_date, format_time
 
 _TAG: Final = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}\Z")
 _LONGEST: Final = 35
 _LONGEST_ZONE: Final = 64
+_SECONDS: Final = re.compile(r"(?<=mm)[:.]ss|(?<=mm分)ss秒")
+"""In CLDR's patterns of times; where a language writes them in another way they stay."""
 
 
 def normalise(text: str) -> str | None:
@@ -58,7 +65,10 @@ def zone(name: str | None) -> ZoneInfo | None:
 
 
 def describe(moment: datetime, locale: str, timezone: str | None) -> str:
-    """A moment for its reader: in the reader's own time zone, then in UTC; only the latter where no zone is known."""
+    """A moment for its reader: in the reader's own time zone, then in UTC; only the latter where no zone is known.
+
+    The second that is repeated when clocks go back is told apart by the name of the zone, and by UTC.
+    """
     own = zone(timezone)
     return _describe(moment, locale, None if own is None or own.key == "UTC" else own.key)
 
@@ -66,7 +76,22 @@ def describe(moment: datetime, locale: str, timezone: str | None) -> str:
 @lru_cache(maxsize=4096)
 def _describe(moment: datetime, locale: str, timezone: str | None) -> str:
     language = Locale.parse(locale, sep="-")
-    if timezone is None:
-        return format_datetime(moment, "full", tzinfo=UTC, locale=language)
-    local = format_datetime(moment, "full", tzinfo=ZoneInfo(timezone), locale=language)
-    return f"{local} ({format_datetime(moment, 'long', tzinfo=UTC, locale=language)})"
+    try:
+        local = None if timezone is None else moment.astimezone(ZoneInfo(timezone))
+    except OverflowError:  # the last hours of the calendar, in a zone that is ahead
+        local = None
+    if local is None:
+        return _written(moment.astimezone(UTC), "full", language)
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return f"{_written(local, 'full', language)} ({_written(utc, 'long', language)} UTC)"
+
+
+def _written(moment: datetime, width: Literal["full", "long"], language: Locale) -> str:
+    """Date and time as CLDR has them in this width, without seconds that are 0; naive: without a zone's name."""
+    pattern = str(language.time_formats["full" if moment.tzinfo else "medium"])
+    if moment.second == 0:
+        pattern = _SECONDS.sub("", pattern)
+    date = format_date(moment, width, locale=language)
+    time = format_time(moment, pattern, tzinfo=moment.tzinfo or UTC, locale=language)
+    glue = str(language.datetime_formats[width])
+    return glue.replace("'", "").replace("{1}", date).replace("{0}", time)

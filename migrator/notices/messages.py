@@ -60,7 +60,11 @@ def idempotency_key(campaign: str, reference: str, notice_id: str, channel: str)
 
 
 def compose(rendered: Rendered, *, sender: Address, to: Address, headers: Mapping[str, str]) -> EmailMessage:
-    """The message, in its language; `headers` are those that its way demands, such as `automatic`'s."""
+    """Text and HTML, of which mail programs show the last that they can (RFC 2046, section 5.1.4), in one language.
+
+    `headers` are those that the message's way demands, such as `automatic`'s. Raises `ValueError` for one that has a
+    line break in it, or that is written here already.
+    """
     message = EmailMessage()
     message["From"] = sender
     message["To"] = to
@@ -68,6 +72,7 @@ def compose(rendered: Rendered, *, sender: Address, to: Address, headers: Mappin
     for name, value in headers.items():
         message[name] = value
     message.set_content(rendered.body)  # drops what it finds of Content headers
+    message.add_alternative(rendered.html, subtype="html")
     message["Content-Language"] = rendered.template.locale
     return message
 

@@ -23,7 +23,7 @@ from migrator.core.model import Account
 from migrator.core.progress import NoProgress, Progress
 from migrator.core.settings import per_second
 from migrator.database.bulk import chunks
-from migrator.notices import messages, queue, templates
+from migrator.notices import lint, messages, preview, queue, templates
 from migrator.notices.pacing import Pacer
 from migrator.notices.queue import Entry, NoticeState, Stored
 from migrator.notices.templates import Template
@@ -89,9 +89,7 @@ def send_test(
     if to is None:
         raise UsageError("this is not a mail address", hint="one address like somebody@example.org")
     now = campaign.clock.now()
-    rendered = templates.preview(
-        settings, directory, locale=locale or settings.notify.default_locale, now=now, notice_id=notice_id
-    )
+    rendered = preview.preview(settings, directory, preview.reader(locale), now=now, notice_id=notice_id)
     key = f"test-{secrets.token_hex(16)}"
     sender = messages.parse_sender(settings.notify.sender)
     message = messages.compose(rendered, sender=sender, to=to, headers=messages.automatic(key, sender, now))
@@ -119,6 +117,7 @@ class _Sender:
         self._from = messages.parse_sender(campaign.settings.notify.sender)
         catalogue = templates.catalogue(campaign.settings, campaign.spec.directory)
         self._available = templates.current(catalogue, notice_id)
+        lint.require_clean(self._available.values())
         self._version = next(iter(self._available.values())).version
         self._channel, self._port = _open_channel(campaign)
         self._references = campaign.references

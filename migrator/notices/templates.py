@@ -11,18 +11,20 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from migrator.core.encoding import canonical_json
 from migrator.core.errors import ConfigError, UsageError
-from migrator.core.model import Account, AccountStatus, Quorum
+from migrator.core.model import Account
 from migrator.core.settings import Settings
-from migrator.notices import language, locales
+from migrator.notices import language, layout, locales
 from migrator.notices.circumstances import Circumstances
 from migrator.notices.kinds import NoticeKind
+from migrator.notices.values import values
 
 DEFAULT_NOTICE: Final = NoticeKind.FIRST.value
 NOTHING_KNOWN: Final = Circumstances()
@@ -48,24 +50,43 @@ class Template:
         """What no two templates share."""
         return self.notice_id, self.version, self.locale
 
+    @property
+    def own_values(self) -> dict[str, language.Value]:
+        """What a notice can say of itself."""
+        return {
+            "notice_id": self.notice_id,
+            "version": self.version,
+            "locale": self.locale,
+            "template_sha256": self.sha256,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """A notice as its reader sees it; `sha256` is the digest of subject, blank line and body."""
+    """A notice as its reader sees it; `sha256` is the digest of subject, text and HTML as canonical JSON (RFC 8785)."""
 
     template: Template
     subject: str
     body: str
+    html: str
     sha256: str
 
 
 def catalogue(settings: Settings, directory: Path) -> list[Template]:
     """Every template, checked, in order of id, version and locale. Raises `ConfigError` naming the file at fault."""
+    templates = found(settings, directory)
+    for template in templates:
+        checked(template)
+    return templates
+
+
+def found(settings: Settings, directory: Path) -> list[Template]:
+    """Every template as it stands in its file. Raises `ConfigError` for files that are no templates by name or kind."""
     shipped = _read(Path(str(resources.files("migrator.notices") / "shipped")))
     own = _read(directory / settings.notify.templates) if settings.notify.templates else []
     overridden = {template.notice_id for template in own}
-    found = [*own, *(template for template in shipped if template.notice_id not in overridden)]
-    return sorted(found, key=lambda t: (t.notice_id, int(t.version), t.locale))
+    every = [*own, *(template for template in shipped if template.notice_id not in overridden)]
+    return sorted(every, key=lambda t: (t.notice_id, int(t.version), t.locale))
 
 
 def current(templates: Iterable[Template], notice_id: str) -> dict[str, Template]:
@@ -92,59 +113,17 @@ def render(
     template: Template, account: Account, settings: Settings, now: datetime, case: Circumstances = NOTHING_KNOWN
 ) -> Rendered:
     """What the account reads if the notice is sent at `now`. Raises `ConfigError`."""
-    values = _values(template, account, settings, case.first_noticed_at or now)
-    subject, body = _checked(template.source, template.file).render(values)
-    digest = hashlib.sha256(f"{subject}\n\n{body}".encode()).hexdigest()
-    return Rendered(template=template, subject=subject, body=body, sha256=digest)
+    filled = checked(template).render(values(account, settings, template.locale, now, case) | template.own_values)
+    shown = layout.sections(filled.body)
+    text = layout.as_text(shown, template.locale)
+    html = layout.as_html(filled.subject, shown, template.locale) if filled.html is None else filled.html
+    digest = hashlib.sha256(canonical_json([filled.subject, text, html])).hexdigest()
+    return Rendered(template=template, subject=filled.subject, body=text, html=html, sha256=digest)
 
 
-def preview(
-    settings: Settings, directory: Path, *, locale: str, now: datetime, notice_id: str = DEFAULT_NOTICE,
-    timezone: str | None = None, minor: bool = False,
-) -> Rendered:  # fmt: skip
-    """What a reader with this locale and time zone would get; sends and records nothing."""
-    available = current(catalogue(settings, directory), notice_id)
-    template = for_reader(available, locales.normalise(locale))
-    if template is None:
-        raise UsageError(
-            f"notice {notice_id!r} has no template for locale {locale!r}",
-            hint=f"it has {', '.join(sorted(available))}",
-        )
-    if timezone is not None and locales.zone(timezone) is None:
-        raise UsageError(f"there is no time zone {timezone!r}", hint="it is named like Europe/Berlin")
-    reader = Account(account_id="", status=AccountStatus.ACTIVE, locale=template.locale, timezone=timezone, minor=minor)
-    return render(template, reader, settings, now)
-
-
-def _values(template: Template, account: Account, settings: Settings, now: datetime) -> dict[str, language.Value]:
-    """The values of `language.VARIABLES`. Nothing is opened before the later of cutover and notice period.
-
-    The full hour before that is what the notice says: a round time that still holds.
-    """
-    campaign = settings.campaign
-    try:
-        noticed = (now + timedelta(days=campaign.notice_period_days)).replace(minute=0, second=0, microsecond=0)
-        # Where another participant's authorisation is enough, it is the other one's notice period that counts.
-        alone = settings.authorization.quorum is not Quorum.ANY_PARTICIPANT
-        opens_at = max(campaign.cutover_at, noticed) if alone else campaign.cutover_at
-        sealed_until = max(opens_at, campaign.cutover_at + timedelta(days=campaign.sealed_grace_days))
-        moments = {"cutover_at": campaign.cutover_at, "opens_at": opens_at, "sealed_until": sealed_until}
-        described = {
-            name: locales.describe(moment, template.locale, account.timezone) for name, moment in moments.items()
-        }
-    except OverflowError:
-        raise ConfigError("campaign.cutover_at and its periods lead beyond the year 9999") from None
-    return {
-        **described,
-        "platform": settings.notify.platform,
-        "help_url": settings.notify.help_url,
-        "quorum": settings.authorization.quorum.value,
-        "minor": account.minor,
-        "notice_id": template.notice_id,
-        "version": template.version,
-        "locale": template.locale,
-        "template_sha256": template.sha256,
-    }
+def checked(template: Template) -> language.CheckedTemplate:
+    """The template, read. Raises `ConfigError` naming file and line."""
+    return _checked(template.source, template.file)
 
 
 @lru_cache(maxsize=256)
@@ -180,9 +159,10 @@ def _template(path: Path) -> Template:
         )
     if not path.is_file():
         raise ConfigError(f"{path} is not a regular file")
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise ConfigError(f"{path} is a link to a file outside its folder", hint="put the file itself there")
     with path.open("rb") as file:
         source = file.read(language.MAX_TEMPLATE_BYTES + 1)
-    _checked(source, str(path))
     return Template(
         notice_id=match["notice"],
         version=match["version"],

@@ -51,6 +51,10 @@ class MessageStore(Protocol):
         """Some devices; unknown ones, and ones whose row can't be understood, are missing."""
         ...
 
+    def devices_of(self, account_ids: Sequence[str]) -> list[Device]:
+        """The devices of some accounts, by account and id; ones whose row can't be understood are left out."""
+        ...
+
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """Which keys the messages of some conversations need."""
         ...

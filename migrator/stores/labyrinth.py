@@ -109,6 +109,11 @@ class LabyrinthStore:
         found = map(meaning.device, self._by_id(device, device.c.device_id, device_ids))
         return {known.device_id: known for known in found if known is not None}
 
+    def devices_of(self, account_ids: Sequence[str]) -> list[Device]:
+        """The devices of some accounts, by account and id; ones whose row can't be understood are left out."""
+        found = map(meaning.device, self._by_id(device, device.c.account_id, account_ids))
+        return sorted((known for known in found if known is not None), key=lambda d: (d.account_id, d.device_id))
+
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """The (epoch id, version) pairs of some conversations' messages; odd ones need no key and are left out."""
         keys = _keys(conversation_ids)

@@ -1,12 +1,15 @@
 """A campaign with accounts in a Labyrinth store, ready to send notices."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import rfc8785
 import sqlalchemy as sa
 
 from migrator import setup
@@ -17,7 +20,29 @@ from migrator.stores import labyrinth_tables
 from tests.campaign_spec import campaign_spec
 
 NOW = datetime(2026, 3, 1, 9, 30, 15, 123456, tzinfo=UTC)
-PLAIN = "Subject: About {{ platform }}\n\nIt changes at {{ cutover_at }}.\n"
+PLAIN = """Subject: About {{ platform }}
+
+# What [what]
+
+It changes at {{ cutover_at }}, and nothing is opened before {{ opens_at }}.
+
+# Else [default]
+
+It is kept sealed until {{ sealed_until }}.
+
+# You [choices]
+
+Say yes or no in the app.
+
+# Who [whose]
+
+Everybody.
+
+# Genuine [genuine]
+
+See in the app.
+"""
+"""The shortest notice that may be sent under any id."""
 
 
 def account_row(account_id: str, **columns: Any) -> dict[str, Any]:
@@ -72,6 +97,13 @@ def own_templates(folder: Path, **files: str) -> dict[str, Any]:
     for name, text in files.items():
         (folder / "notices" / f"{name.replace('_', '.')}.txt").write_text(text)
     return {"templates": "notices"}
+
+
+def shown_sha256(message: EmailMessage) -> str:
+    """The digest of what a message shows: subject, text, HTML."""
+    parts = [message.get_body((kind,)) for kind in ("plain", "html")]
+    shown = [str(message["Subject"]), *(part.get_content() for part in parts if part is not None)]
+    return hashlib.sha256(rfc8785.dumps(shown)).hexdigest()
 
 
 def notice_rows(campaign: Campaign) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,16 @@ from migrator.notices import sending, status, templates
 from migrator.notices.pacing import Pacer
 from migrator.notices.sending import SendResult
 from tests.channels.test_maildir import read_maildir
-from tests.notices.support import NOW, PLAIN, account_row, notice_rows, opened, own_templates, put_accounts
+from tests.notices.support import (
+    NOW,
+    PLAIN,
+    account_row,
+    notice_rows,
+    opened,
+    own_templates,
+    put_accounts,
+    shown_sha256,
+)
 
 KILLED = 77
 
@@ -59,8 +68,7 @@ def test_everybody_gets_one(tmp_path: Path) -> None:
     for account_id, row in recorded.items():
         message = mail[f"{account_id}@example.org"]
         assert (row["state"], row["sent_at"], row["message_id"]) == ("sent", format_time(NOW), message["Message-ID"])
-        shown = f"{message['Subject']}\n\n{message.get_content()}"
-        assert row["rendered_sha256"] == hashlib.sha256(shown.encode()).hexdigest()
+        assert row["rendered_sha256"] == shown_sha256(message)
         assert message["Auto-Submitted"] == "auto-generated"
         assert account_id not in message["Message-ID"]
 
@@ -72,10 +80,10 @@ def test_what_went_out_is_published(tmp_path: Path) -> None:
         with campaign.database.read() as connection:
             (row,) = connection.execute(sa.select(tables.notice_template)).mappings()
         catalogue = templates.catalogue(campaign.settings, tmp_path)
-        (template,) = [template for template in catalogue if template.locale == "de"]
+        template = templates.current(catalogue, "cutover")["de"]
         assert (row["locale"], row["sha256"], row["source"]) == ("de", template.sha256, template.source.decode())
         (published,) = _events(campaign, "dev.migrator.notice.published")
-    assert published["data"] == {"notice_id": "cutover", "version": "1", "locale": "de", "sha256": template.sha256}
+    assert published["data"] == {"notice_id": "cutover", "version": "2", "locale": "de", "sha256": template.sha256}
 
 
 def test_the_audit_log_counts_and_names_nobody(tmp_path: Path) -> None:
@@ -151,7 +159,7 @@ def test_a_new_version_is_not_sent_to_those_who_were_told(tmp_path: Path) -> Non
     notify = own_templates(tmp_path, cutover_1_en=PLAIN)
     with opened(tmp_path, [account_row("ana"), account_row("ben", email=None)], notify=notify) as campaign:
         _send(campaign)
-        own_templates(tmp_path, cutover_2_en="Subject: Second\n\nSecond.\n")
+        own_templates(tmp_path, cutover_2_en=PLAIN.replace("About", "Second"))
         put_accounts(tmp_path, [account_row("ben")])
         assert _send(campaign) == SendResult(sent=1, already=1)
         assert {a: row["version"] for a, row in notice_rows(campaign).items()} == {"ana": "1", "ben": "2"}
@@ -273,9 +281,8 @@ def _check_completed(folder: Path) -> None:
         assert len(mail) == 2
         for account_id, row in notice_rows(campaign).items():
             message = mail[f"{account_id}@example.org"]
-            shown = f"{message['Subject']}\n\n{message.get_content()}"
             assert row["state"] == "sent"
-            assert row["rendered_sha256"] == hashlib.sha256(shown.encode()).hexdigest()
+            assert row["rendered_sha256"] == shown_sha256(message)
 
 
 def test_a_crash_then_a_new_version(tmp_path: Path) -> None:
@@ -285,17 +292,14 @@ def test_a_crash_then_a_new_version(tmp_path: Path) -> None:
         _send(campaign)
         with campaign.database.write("test") as connection:
             connection.execute(tables.notice.update().values(state="queued", sent_at=None))
-        own_templates(tmp_path, cutover_2_en="Subject: Second\n\nSecond.\n")
+        own_templates(tmp_path, cutover_2_en=PLAIN.replace("About", "Second"))
         campaign.clock = FixedClock(NOW + timedelta(days=3))
         assert _send(campaign) == SendResult(sent=1)
         row = notice_rows(campaign)["ana"]
     message = _mail(tmp_path)["ana@example.org"]
     assert row["version"] == "1"
     assert row["sent_at"] == format_time(NOW + timedelta(days=3))
-    assert (
-        row["rendered_sha256"]
-        == hashlib.sha256(f"{message['Subject']}\n\n{message.get_content()}".encode()).hexdigest()
-    )
+    assert row["rendered_sha256"] == shown_sha256(message)
 
 
 def _channel_that(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], Accepted | Rejected]) -> None:

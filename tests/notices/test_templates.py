@@ -1,14 +1,20 @@
 """The catalogue of templates, who reads which, and what the shipped ones say."""
 
 import hashlib
+import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import rfc8785
 
-from migrator.core.errors import ConfigError, UsageError
+from migrator.core.errors import ConfigError
 from migrator.core.model import Account, AccountStatus, Quorum
+from migrator.core.policy import Answer
 from migrator.core.settings import Settings
-from migrator.notices import language, locales, templates
+from migrator.notices import language, locales, markup, preview, templates, values
+from migrator.notices.circumstances import Circumstances
+from migrator.notices.kinds import Audience, NoticeKind
 from tests.notices.support import NOW, PLAIN, make_spec, own_templates
 
 SHIPPED = {"en", "de", "fr", "es", "pt", "ja", "hi", "ar"}
@@ -23,68 +29,129 @@ def _account(**values: object) -> Account:
     return Account(**(given | values))  # type: ignore[arg-type]
 
 
+def _words(text: str) -> list[str]:
+    """Words without what only one of text and HTML has around them."""
+    return re.sub(r"[\u2068\u2069]|^== | ==$|^- ", "", text, flags=re.MULTILINE).split()
+
+
 def test_the_catalogue_lists_what_is_shipped(tmp_path: Path) -> None:
-    """`cutover` in eight languages; the digest is that of the file's bytes."""
+    """Every kind in eight languages; the digest is that of the file's bytes."""
     found = templates.catalogue(_settings(tmp_path), tmp_path)
-    assert {(t.notice_id, t.version) for t in found} == {("cutover", "1")}
-    assert {t.locale for t in found} == SHIPPED
+    assert {(t.notice_id, t.locale) for t in found} == {
+        (kind.value, locale) for kind in NoticeKind for locale in SHIPPED
+    }
+    assert {t.version for t in found if t.notice_id == NoticeKind.FIRST} == {"2"}
     for template in found:
         assert template.sha256 == hashlib.sha256(Path(template.file).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("locale", sorted(SHIPPED))
-@pytest.mark.parametrize("quorum", list(Quorum))
-@pytest.mark.parametrize("minor", [False, True])
-def test_shipped_notices_say_what_they_must(tmp_path: Path, locale: str, quorum: Quorum, minor: bool) -> None:
-    """All three dates in both zones, the digest, no link unless the operator gave an address, no template marks."""
-    settings = make_spec(tmp_path, authorization={"quorum": quorum.value}).settings
-    template = templates.current(templates.catalogue(settings, tmp_path), "cutover")[locale]
-    rendered = templates.render(template, _account(locale=locale, minor=minor), settings, NOW)
-    assert rendered.body.count("UTC)") + rendered.body.count("TU)") == 3
-    assert template.sha256 in rendered.body
-    assert "://" not in rendered.body
-    assert not {"{", "}", "%"}.intersection(rendered.body)
-    assert "\n\n\n" not in rendered.body
+@pytest.mark.parametrize("kind", list(NoticeKind))
+def test_what_is_shipped_renders_for_every_reader(tmp_path: Path, locale: str, kind: NoticeKind) -> None:
+    """Each date in both zones; no link but the operator's, no template marks; text and HTML have the same words."""
+    for audience, quorum, answer in zip(Audience, Quorum, Answer, strict=True):
+        settings = make_spec(tmp_path, authorization={"quorum": quorum.value}).settings
+        template = templates.current(templates.catalogue(settings, tmp_path), kind.value)[locale]
+        case = preview.example(NOW, audience, answer)
+        rendered = templates.render(template, _account(locale=locale), settings, NOW, case)
+        moments = set(re.findall(r"{{ (\w+) }}", template.source.decode())) & values.MOMENTS
+        assert rendered.body.count(" UTC)") >= len(moments - {"valid_until"})
+        assert template.sha256 in rendered.body
+        assert "://" not in rendered.body
+        assert not {"{", "}", "%"}.intersection(rendered.body)
+        assert "\n\n\n" not in rendered.body
+        page = markup.check(rendered.html, locale)
+        assert (page.language, page.direction) == (locale, "rtl" if locale == "ar" else "ltr")
+        shown = "".join(page.words).split()
+        title = rendered.subject.split()
+        body = shown[shown.index(title[-1]) + 1 :]
+        assert body == [*title, *_words(rendered.body)]
 
 
 @pytest.mark.parametrize("locale", sorted(SHIPPED))
-def test_languages_say_the_same(tmp_path: Path, locale: str) -> None:
-    """Every language has the same variables, branches and paragraphs as the English text."""
-    found = templates.current(templates.catalogue(_settings(tmp_path), tmp_path), "cutover")
+@pytest.mark.parametrize("kind", list(NoticeKind))
+def test_languages_say_the_same(tmp_path: Path, locale: str, kind: NoticeKind) -> None:
+    """Every language has the same variables, sections, lists and branches as the English text, plural forms apart."""
+    found = templates.current(templates.catalogue(_settings(tmp_path), tmp_path), kind.value)
 
-    def shape(text: bytes) -> list[str]:
-        marks = [line for line in text.decode().splitlines() if line.startswith("{%") or "{{" in line or not line]
-        return [mark if mark.startswith("{%") or not mark else "variable" for mark in marks]
+    def shape(template: templates.Template) -> list[str]:
+        text = re.sub(r"{%[^%]*_form == [^%]*%}(.*?){% endif %}", "plural", template.source.decode(), flags=re.DOTALL)
+        marks = re.findall(r"\[[a-z]+\]$|^- |^{%.*%}$", text, re.MULTILINE)
+        return [mark for mark in marks if mark != "plural"]
 
-    def variables(text: bytes) -> set[str]:
-        return {name for name in language.VARIABLES if f"{{{{ {name} }}}}" in text.decode()}
+    def variables(template: templates.Template) -> set[str]:
+        return set(templates.checked(template).names) - {f"{name}_form" for name in language.COUNTS}
 
-    assert variables(found[locale].source) == variables(found["en"].source)
-    assert [s for s in shape(found[locale].source) if s] == [s for s in shape(found["en"].source) if s]
+    assert variables(found[locale]) == variables(found["en"])
+    assert shape(found[locale]) == shape(found["en"])
+
+
+@pytest.mark.parametrize("locale", sorted(SHIPPED))
+def test_sections_that_say_the_same_have_the_same_words(tmp_path: Path, locale: str) -> None:
+    """A translator who mends one of them in one notice has to mend it in the others."""
+    sections: dict[str, set[str]] = {}
+    for kind in NoticeKind:
+        text = templates.current(templates.catalogue(_settings(tmp_path), tmp_path), kind.value)[locale].source.decode()
+        for heading, words in re.findall(r"^# (.*)\n((?:(?!^# ).*\n)*)", text, re.MULTILINE):
+            if heading.endswith(("[genuine]", "[about]")):
+                sections.setdefault(heading, set()).add(words.strip())
+    assert [len(words) for words in sections.values()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("days", "form"), [(1, "يوم واحد"), (2, "يومان"), (5, "5⁩ أيام"), (11, "11⁩ يومًا"), (100, "100⁩ يوم")]
+)
+def test_plurals_are_those_of_the_language(tmp_path: Path, days: int, form: str) -> None:
+    """Arabic counts days in six ways (CLDR)."""
+    settings = _settings(tmp_path)
+    template = templates.current(templates.catalogue(settings, tmp_path), NoticeKind.REMINDER.value)["ar"]
+    now = settings.campaign.cutover_at - timedelta(days=days)
+    assert form in templates.render(template, _account(timezone=None), settings, now).body
 
 
 def test_variants_differ(tmp_path: Path) -> None:
-    """Minors and the three quorums read different texts; the digest of what was shown tells them apart."""
+    """Audiences and quorums read different texts; the digest of what was shown tells them apart."""
     digests = set()
     for quorum in Quorum:
-        for minor in (False, True):
+        for audience in Audience:
             settings = make_spec(tmp_path, authorization={"quorum": quorum.value}).settings
             template = templates.current(templates.catalogue(settings, tmp_path), "cutover")["de"]
-            digests.add(templates.render(template, _account(minor=minor), settings, NOW).sha256)
-    assert len(digests) == 6
+            case = Circumstances(audience=audience)
+            digests.add(templates.render(template, _account(), settings, NOW, case).sha256)
+    assert len(digests) == 9
+
+
+def test_a_minors_account_reads_the_minors_words(tmp_path: Path) -> None:
+    """Unless told otherwise, the audience follows from the account."""
+    settings = _settings(tmp_path)
+    template = templates.current(templates.catalogue(settings, tmp_path), "cutover")["en"]
+    assert "together with your guardian" in templates.render(template, _account(minor=True), settings, NOW).body
+    assert "together with your guardian" not in templates.render(template, _account(), settings, NOW).body
+
+
+def test_the_digest_covers_subject_text_and_html(tmp_path: Path) -> None:
+    """What was shown, in which words: canonical JSON of the three."""
+    settings = _settings(tmp_path)
+    template = templates.current(templates.catalogue(settings, tmp_path), "done")["ja"]
+    rendered = templates.render(template, _account(), settings, NOW, preview.example(NOW))
+    shown = rfc8785.dumps([rendered.subject, rendered.body, rendered.html])
+    assert rendered.sha256 == hashlib.sha256(shown).hexdigest()
 
 
 def test_dates_follow_the_campaign(tmp_path: Path) -> None:
-    """Nothing is opened before the cutover, nor before the notice period has run for a late notice."""
+    """Nothing is opened before the cutover, nor before the notice period has run since the first notice."""
     template = templates.Template(
         notice_id="n", version="1", locale="en", sha256="", source=b"Subject: S\n\n{{ opens_at }}|{{ sealed_until }}",
         file="f",
     )  # fmt: skip
     spec = make_spec(tmp_path, campaign={"notice_period_days": 100, "sealed_grace_days": 10})
-    body = templates.render(template, _account(timezone=None), spec.settings, NOW).body
+    body = templates.render(template, _account(timezone=None), spec.settings, NOW).body.strip()
     opens_at, sealed_until = body.split("|")
     assert opens_at == locales.describe(NOW.replace(month=6, day=9, minute=0, second=0, microsecond=0), "en", None)
     assert sealed_until == opens_at  # the grace days would end earlier
+    later = NOW + timedelta(days=40)
+    case = Circumstances(first_noticed_at=NOW)
+    assert templates.render(template, _account(timezone=None), spec.settings, later, case).body.strip() == body
     spec = make_spec(tmp_path, campaign={"notice_period_days": 1, "sealed_grace_days": 10})
     opens_at, sealed_until = templates.render(template, _account(timezone=None), spec.settings, NOW).body.split("|")
     assert "May 8, 2026" in opens_at
@@ -103,7 +170,8 @@ def test_the_operators_folder_hides_shipped_ids(tmp_path: Path) -> None:
     """An id in the folder replaces the shipped texts of that id in every language; other ids are added."""
     notify = own_templates(tmp_path, cutover_7_de=PLAIN, extra_1_en=PLAIN)
     found = templates.catalogue(_settings(tmp_path, **notify), tmp_path)
-    assert [t.identity for t in found] == [("cutover", "7", "de"), ("extra", "1", "en")]
+    assert [t.identity for t in found if t.notice_id == "cutover"] == [("cutover", "7", "de")]
+    assert [t.identity for t in found if t.notice_id == "extra"] == [("extra", "1", "en")]
 
 
 def test_the_highest_version_counts(tmp_path: Path) -> None:
@@ -155,19 +223,16 @@ def test_who_reads_what(tmp_path: Path, wanted: str | None, default: str, expect
     assert (found.locale if found else None) == expected
 
 
-def test_preview(tmp_path: Path) -> None:
-    """A preview is what the reader of that locale and zone would get."""
-    rendered = templates.preview(_settings(tmp_path), tmp_path, locale="de-CH", now=NOW, timezone="Europe/Zurich")
-    assert rendered.template.locale == "de"
-    assert "Mitteleuropäische Sommerzeit" in rendered.body
-
-
-@pytest.mark.parametrize(
-    ("locale", "timezone", "notice_id"),
-    [("sv", None, "cutover"), ("en", "X", "cutover"), ("en", None, "other")],
-)
-def test_preview_of_what_there_is_not(tmp_path: Path, locale: str, timezone: str | None, notice_id: str) -> None:
-    """An unknown locale, zone or notice is said to be one."""
-    settings = _settings(tmp_path)
-    with pytest.raises(UsageError):
-        templates.preview(settings, tmp_path, locale=locale, now=NOW, notice_id=notice_id, timezone=timezone)
+def test_a_link_may_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    """A template that is another file's content would mail that file to everybody; links within are for mounts."""
+    notify = own_templates(tmp_path)
+    (tmp_path / "secret").write_text(PLAIN)
+    (tmp_path / "notices" / ".mounted").write_text(PLAIN)
+    link = tmp_path / "notices" / "cutover.3.en.txt"
+    link.symlink_to(".mounted")
+    found = templates.current(templates.catalogue(_settings(tmp_path, **notify), tmp_path), "cutover")
+    assert found["en"].source == PLAIN.encode()
+    link.unlink()
+    link.symlink_to("../secret")
+    with pytest.raises(ConfigError, match="outside its folder"):
+        templates.catalogue(_settings(tmp_path, **notify), tmp_path)

@@ -16,7 +16,10 @@ from migrator.reporting import SavedReport, save, summary
 from tests.verification.support import database, executed, rows, world
 from tests.verification.test_verifying import verified
 
-NAMES = {"summary.json", "conversations.jsonl", "report.html", "manifest.json"}
+NAMES = {
+    "summary.json", "conversations.jsonl", "conversations-0001.csv", "told.csv", "devices.csv", "coverage.json",
+    "report.html", "manifest.json",
+}  # fmt: skip
 
 
 def saved(spec: CampaignSpec, folder: Path, only: str | None = None) -> SavedReport:

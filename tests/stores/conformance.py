@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from itertools import chain
 
 import pytest
@@ -18,7 +19,8 @@ class StoreConformance(ABC):
     """Tests of the port.
 
     The store must hold more than ten sound conversations, one of them with at least twenty messages, several with
-    fewer, and more than ten accounts. Every conversation with messages must be readable unless it has a fault.
+    fewer, and more than ten accounts, one with two devices. Every conversation with messages must be readable unless
+    it has a fault.
     """
 
     @abstractmethod
@@ -133,12 +135,24 @@ class StoreConformance(ABC):
         assert wanted == sorted(set(wanted), key=str.encode)
         assert self.store().accounts(wanted) == dict(zip(wanted, accounts, strict=True))
 
+    def test_devices_are_found_by_account_and_by_id(self) -> None:
+        """Both ways lead to the same devices, which belong to who was asked for."""
+        store = self.store()
+        accounts = [account.account_id for account in chain.from_iterable(store.all_accounts())]
+        devices = store.devices_of(accounts)
+        assert {device.account_id for device in devices} <= set(accounts)
+        assert store.devices([device.device_id for device in devices]) == {d.device_id: d for d in devices}
+        one = Counter(device.account_id for device in devices).most_common(1)[0][0]
+        assert len(store.devices_of([one])) > 1
+        assert store.devices_of([one]) == [device for device in devices if device.account_id == one]
+
     def test_strangers_are_missing(self) -> None:
         """Ids that nothing has, also hostile ones, are not errors."""
         store = self.store()
         assert store.conversations(STRANGERS) == {}
         assert store.accounts(STRANGERS) == {}
         assert store.devices(STRANGERS) == {}
+        assert store.devices_of(STRANGERS) == []
         assert not any(store.key_slots(STRANGERS).values())
         assert not any(store.messages(STRANGERS).values())
         assert all(store.page(stranger, None, 10) == [] for stranger in STRANGERS)
@@ -149,6 +163,7 @@ class StoreConformance(ABC):
         assert store.conversations([]) == {}
         assert store.accounts([]) == {}
         assert store.devices([]) == {}
+        assert store.devices_of([]) == []
         assert store.key_slots([]) == {}
         assert not store.messages([])
 

@@ -132,6 +132,9 @@ def fill(store: Mailboxes) -> None:
     for name in names:
         store.account(name)
         store.inbox(f"inbox-{name}", name)
+    for number, name in enumerate(names[:4]):
+        for place in range(number):
+            store.device(f"device-{place}-{name}", name, bytes(32), "2024-01-01T00:00:00Z", None)
     for number, (name, other) in enumerate(zip(names, [*names[1:], names[0]], strict=True)):
         store.thread(f"inbox-{name}", other, "direct", [name, other])
         store.thread(f"inbox-{other}", name, "direct", [name, other])

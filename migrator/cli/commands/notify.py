@@ -1,5 +1,6 @@
 """notify: telling users what will happen, and by when."""
 
+from pathlib import Path
 from typing import Final
 
 import click
@@ -7,8 +8,9 @@ import click
 from migrator.cli.command import AUDITED, CAMPAIGN, Group
 from migrator.cli.session import Session
 from migrator.cli.views import notify as views
-from migrator.core.errors import ExitStatus
-from migrator.notices import sending, status, templates
+from migrator.core.errors import ExitStatus, UsageError
+from migrator.notices import lint, preview, sending, status, templates
+from migrator.notices.kinds import Audience
 
 _notice = click.option(
     "--notice", "notice_id", metavar="ID", default=templates.DEFAULT_NOTICE, show_default=True, help="Which notice."
@@ -28,20 +30,45 @@ def list_templates(session: Session) -> None:
     session.output.result(views.templates(templates.catalogue(spec.settings, spec.directory)))
 
 
-@notify.command(name="preview")
+@notify.command(name="lint")
+@click.pass_obj
+def lint_templates(session: Session) -> ExitStatus:
+    """Check every template: neutral words, no links, pixels or scripts, the outcome without an answer, both dates."""
+    spec = session.spec()
+    found = templates.found(spec.settings, spec.directory)
+    findings = lint.lint(found)
+    session.output.result(views.findings(found, findings))
+    return ExitStatus.USAGE if findings else ExitStatus.OK
+
+
+@notify.command(name="preview", statuses=CAMPAIGN)
 @_notice
+@click.option("--account", "account_id", metavar="ID", help="What this account would read; else a made-up reader.")
 @click.option("--locale", metavar="LOCALE", help="Of the reader; notify.default_locale unless given.")
 @click.option("--timezone", metavar="ZONE", help="Of the reader, such as Europe/Berlin; UTC unless given.")
-@click.option("--minor", is_flag=True, help="The reader is a minor.")
+@click.option(
+    "--audience", type=click.Choice([audience.value for audience in Audience]), help="Whom the words are for."
+)
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the HTML to this file as well.")
 @click.pass_obj
-def preview(session: Session, notice_id: str, locale: str | None, timezone: str | None, minor: bool) -> None:
-    """Show what a user would read. Sends and records nothing."""
-    spec = session.spec()
-    rendered = templates.preview(
-        spec.settings, spec.directory, locale=locale or spec.settings.notify.default_locale, now=spec.clock.now(),
-        notice_id=notice_id, timezone=timezone, minor=minor,
-    )  # fmt: skip
-    session.output.result(views.rendered(rendered))
+def show_preview(
+    session: Session, notice_id: str, account_id: str | None, locale: str | None, timezone: str | None,
+    audience: str | None, html: Path | None,
+) -> None:  # fmt: skip
+    """Show what a user would read, with numbers made up. Sends and records nothing."""
+    if account_id is None:
+        spec, reader = session.spec(), preview.reader(locale, timezone)
+    else:
+        if locale or timezone:
+            raise UsageError("--account has a locale and a time zone of its own", hint="leave out the others")
+        with session.campaign(read_only=True) as campaign:
+            spec, reader = campaign.spec, preview.account(campaign, account_id)
+    now = spec.clock.now()
+    case = preview.example(now, Audience(audience) if audience else None)
+    rendered = preview.preview(spec.settings, spec.directory, reader, now=now, notice_id=notice_id, case=case)
+    if html is not None:
+        preview.write_html(rendered, html)
+    session.output.result(views.rendered(rendered, html))
 
 
 @notify.command(name="send", statuses=(*AUDITED, ExitStatus.SOME_FAILED))

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from migrator.cli.output import View
 from migrator.cli.views.text import Row, counted, table
 from migrator.core.clock import format_time
+from migrator.notices.lint import Finding
 from migrator.notices.sending import SendResult
 from migrator.notices.status import NoticeStatus
 from migrator.notices.templates import Rendered, Template
@@ -27,8 +29,28 @@ def templates(found: Sequence[Template]) -> View:
     )
 
 
-def rendered(notice: Rendered) -> View:
-    """A notice as its reader sees it."""
+def findings(found: Sequence[Template], faults: Sequence[Finding]) -> View:
+    """What is wrong with which template."""
+    lines = [
+        f"{fault.template.file}{f':{fault.line}' if fault.line else ''}: {fault.rule.value}: {fault.reason}"
+        for fault in faults
+    ]
+    return View(
+        document={
+            "schema": "migrator.notice_lint/1",
+            "ok": not faults,
+            "templates": len(found),
+            "findings": [
+                {"file": fault.template.file, "line": fault.line, "rule": fault.rule.value, "reason": fault.reason}
+                for fault in faults
+            ],
+        },
+        lines=[*lines, f"{counted(len(found), 'template')} checked, {counted(len(faults), 'finding')}"],
+    )
+
+
+def rendered(notice: Rendered, html: Path | None) -> View:
+    """A notice as its reader sees it, and where its HTML was written."""
     template = notice.template
     return View(
         document={
@@ -39,6 +61,7 @@ def rendered(notice: Rendered) -> View:
             "subject": notice.subject,
             "body": notice.body,
             "sha256": notice.sha256,
+            "html": None if html is None else str(html),
         },
         lines=[f"Subject: {notice.subject}", "", *notice.body.split("\n")],
     )

@@ -1,0 +1,147 @@
+"""Plain text and HTML of one rendered body: the same words, so that no reader gets fewer facts than another.
+
+The text keeps one line for a paragraph: mail programs fold it to the width that they have. In languages that are
+written from right to left, and around values that are, each value stands between FSI and PDI (Unicode UAX #9), so
+that a name or a date in the other direction does not turn its surroundings around; in HTML that is `<bdi>`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from typing import Final
+
+from babel import Locale
+from jinja2 import StrictUndefined, Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from migrator.notices.language import VALUE_BEGINS, VALUE_ENDS
+
+ROLES: Final = frozenset({"what", "default", "choices", "whose", "genuine", "about"})
+"""What a section may be marked as, so that the linter can ask for it in any language."""
+HEADING: Final = re.compile(r"#[ \t]+(?P<title>\S.*?)(?:[ \t]+\[(?P<role>[a-z]+)\])?[ \t]*\Z")
+_VALUE: Final = re.compile(f"{VALUE_BEGINS}([^{VALUE_ENDS}]*){VALUE_ENDS}")
+_ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of words: the template's, or a value."""
+
+    text: str
+    is_value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph, or a list of items: spans of each."""
+
+    is_list: bool
+    texts: tuple[tuple[Span, ...], ...]
+
+
+@dataclass(slots=True)
+class Section:
+    """What stands under a heading; the first section of a notice has none."""
+
+    role: str | None = None
+    title: str | None = None
+    blocks: list[Block] = field(default_factory=list)
+
+
+def sections(body: str) -> list[Section]:
+    """The parts of a rendered body with marks around its values."""
+    found = [Section()]
+    for chunk in re.split(r"\n[ \t]*\n", body):
+        lines = [line for line in chunk.split("\n") if line.strip()]
+        while lines:
+            heading = HEADING.match(lines[0])
+            if heading:
+                found.append(Section(heading["role"], heading["title"]))
+                lines.pop(0)
+                continue
+            end = next((i for i, line in enumerate(lines) if HEADING.match(line)), len(lines))
+            found[-1].blocks.extend(_blocks(lines[:end]))
+            lines = lines[end:]
+    return [section for section in found if section.title or section.blocks]
+
+
+def as_text(parts: Iterable[Section], locale: str) -> str:
+    """The plain text."""
+    isolate = is_right_to_left(locale)
+    lines: list[str] = []
+    for section in parts:
+        if section.title:
+            lines += [f"== {_plain(_spans(section.title), isolate)} ==", ""]
+        for block in section.blocks:
+            plain = [_plain(spans, isolate) for spans in block.texts]
+            lines += [f"- {text}" for text in plain] if block.is_list else plain
+            lines.append("")
+    return "\n".join(lines)
+
+
+def as_html(subject: str, parts: Sequence[Section], locale: str) -> str:
+    """The HTML document: no picture, no link, no script, nothing from elsewhere."""
+    shown = [
+        {"role": section.role, "title": _spans(section.title or ""), "blocks": section.blocks} for section in parts
+    ]
+    return _layout().render(subject=subject, sections=shown, locale=locale, direction=direction(locale))
+
+
+def direction(locale: str) -> str:
+    """`rtl` or `ltr`, as HTML has it."""
+    return "rtl" if is_right_to_left(locale) else "ltr"
+
+
+@lru_cache(maxsize=256)
+def is_right_to_left(locale: str) -> bool:
+    """Whether a language is written from right to left."""
+    return Locale.parse(locale, sep="-").text_direction == "rtl"
+
+
+def isolated(value: str, *, always: bool) -> str:
+    """A value between FSI and PDI where it, or what is around it, runs from right to left."""
+    turned = always or any(unicodedata.bidirectional(character) in ("R", "AL") for character in value)
+    return f"{_ISOLATE}{value}{_END_ISOLATE}" if turned else value
+
+
+def _blocks(lines: list[str]) -> list[Block]:
+    """Paragraphs and lists of some lines without a blank one: an item begins with a dash, and goes on indented."""
+    found: list[tuple[bool, list[str]]] = []
+    for line in lines:
+        is_item = line.startswith("- ")
+        goes_on = bool(found) and not is_item and (not found[-1][0] or line.startswith(" "))
+        if goes_on:
+            found[-1][1][-1] = _joined(found[-1][1][-1], line.strip())
+        elif is_item and found and found[-1][0]:
+            found[-1][1].append(line[2:].strip())
+        else:
+            found.append((is_item, [line[2:].strip() if is_item else line.strip()]))
+    return [Block(is_list, tuple(_spans(text) for text in texts)) for is_list, texts in found]
+
+
+def _joined(before: str, after: str) -> str:
+    """Two lines of a paragraph as one; languages that are written without spaces get none."""
+    ends = before.rstrip(VALUE_ENDS)[-1:], after.lstrip(VALUE_BEGINS)[:1]
+    together = all(end and unicodedata.east_asian_width(end) in ("W", "F") for end in ends)
+    return before + after if together else f"{before} {after}"
+
+
+def _spans(text: str) -> tuple[Span, ...]:
+    pieces = _VALUE.split(text)  # words, value, words, value, …, words
+    return tuple(Span(piece, bool(i % 2)) for i, piece in enumerate(pieces) if piece)
+
+
+def _plain(spans: Iterable[Span], isolate: bool) -> str:
+    return "".join(isolated(span.text, always=isolate) if span.is_value else span.text for span in spans)
+
+
+@lru_cache(maxsize=1)
+def _layout() -> Template:
+    source = (resources.files("migrator.notices") / "layout.html").read_text(encoding="utf-8")
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(source)
