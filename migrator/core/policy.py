@@ -1,5 +1,8 @@
 """Whether a conversation may be opened: one pure function from facts to a decision.
 
+`decide` goes by way of a `Pattern`, which holds all that a decision depends on, so that whoever decides for millions of
+conversations needs to judge each pattern only once.
+
 The rules, in the order of `SkipReason` (command-line contract, "Outcomes of a conversation"):
 
 1. The first reason that holds for any account in the quorum, or for the owner, decides.
@@ -17,6 +20,7 @@ The rules, in the order of `SkipReason` (command-line contract, "Outcomes of a c
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from migrator.core.model import Account, AccountStatus, Quorum
 from migrator.core.outcomes import SKIP_ORDER, SkipReason
@@ -94,47 +98,79 @@ REWRAP = Decision(Action.REWRAP)
 _SKIP = {reason: Decision(Action.SKIP, reason) for reason in SkipReason}
 
 
+class Member(NamedTuple):
+    """What one account of the quorum amounts to: why it does not fulfil its part (None: it does), and its exports."""
+
+    reason: SkipReason | None
+    is_owner: bool
+    exported: bool
+
+
+class Pattern(NamedTuple):
+    """What a conversation's facts amount to. Most conversations of a store share a handful of patterns."""
+
+    in_cohort: bool
+    empty: bool
+    orphan: bool
+    owned: bool
+    members: frozenset[Member]
+
+
 def decide(facts: ConversationFacts, policy: Policy, now: datetime) -> Decision:
     """Decide for one conversation; total, deterministic, without side effects."""
-    if not facts.in_cohort:
+    return judge(pattern_of(facts, policy, now), policy.quorum)
+
+
+def pattern_of(facts: ConversationFacts, policy: Policy, now: datetime) -> Pattern:
+    """The pattern of some facts: all that the decision depends on."""
+    return Pattern(
+        in_cohort=facts.in_cohort,
+        empty=facts.messages == 0,
+        orphan=facts.orphan,
+        owned=facts.owner_id is not None,
+        members=frozenset(
+            Member(
+                reason=account_reason(member, policy, now),
+                is_owner=member.account.account_id == facts.owner_id,
+                exported=member.account.account_id in facts.exporters,
+            )
+            for member in facts.accounts
+        ),
+    )
+
+
+def judge(pattern: Pattern, quorum: Quorum) -> Decision:
+    """The decision for every conversation of a pattern."""
+    if not pattern.in_cohort:
         return _SKIP[SkipReason.OUT_OF_COHORT]
-    if facts.messages == 0:
+    if pattern.empty:
         return _SKIP[SkipReason.EMPTY]
-    if facts.orphan or not facts.accounts:
+    if pattern.orphan or not pattern.members:
         return _SKIP[SkipReason.UNAUTHORIZED]
-    if policy.quorum is Quorum.ANY_PARTICIPANT:
-        reason = _any_participant(facts, policy, now)
-    else:
-        reason = _all_named(facts, policy, now)
+    reason = _any_participant(pattern) if quorum is Quorum.ANY_PARTICIPANT else _all_named(pattern, quorum)
     return REWRAP if reason is None else _SKIP[reason]
 
 
-def _all_named(facts: ConversationFacts, policy: Policy, now: datetime) -> SkipReason | None:
-    named = facts.accounts
-    owner = tuple(a for a in named if a.account.account_id == facts.owner_id)
-    if not owner and (policy.quorum is Quorum.OWNER or facts.owner_id is not None):
+def _all_named(pattern: Pattern, quorum: Quorum) -> SkipReason | None:
+    named = pattern.members
+    owners = {member for member in named if member.is_owner}
+    if not owners and (quorum is Quorum.OWNER or pattern.owned):
         return SkipReason.UNAUTHORIZED
-    if policy.quorum is Quorum.OWNER:
-        named = owner
-    reasons = [r for r in (account_reason(a, policy, now) for a in named) if r is not None]
+    if quorum is Quorum.OWNER:
+        named = frozenset(owners)
+    reasons = [member.reason for member in named if member.reason is not None]
     if reasons:
         return min(reasons, key=SKIP_ORDER.__getitem__)
-    if facts.owner_id is None:
-        covered = any(a.account.account_id in facts.exporters for a in named)
-    else:
-        covered = facts.owner_id in facts.exporters
+    covered = any(member.exported for member in (owners if pattern.owned else named))
     return None if covered else SkipReason.NO_EXPORT
 
 
-def _any_participant(facts: ConversationFacts, policy: Policy, now: datetime) -> SkipReason | None:
+def _any_participant(pattern: Pattern) -> SkipReason | None:
     reached: list[SkipReason] = []
-    for member in facts.accounts:
-        reason = account_reason(member, policy, now)
-        if reason is None:
-            if member.account.account_id in facts.exporters:
-                return None
-            reason = SkipReason.NO_EXPORT
-        reached.append(reason)
+    for member in pattern.members:
+        if member.reason is None and member.exported:
+            return None
+        reached.append(member.reason or SkipReason.NO_EXPORT)
     granted = [r for r in reached if SKIP_ORDER[r] > SKIP_ORDER[SkipReason.UNAUTHORIZED]]
     if granted:
         return max(granted, key=SKIP_ORDER.__getitem__)
