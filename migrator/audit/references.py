@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 from migrator.core.errors import IntegrityError
 from migrator.database import tables
-from migrator.database.bulk import insert_unless_there
+from migrator.database.bulk import insert_rows_unless_there
+from migrator.lookups import rows_among
 
 _SALT_BYTES = 16
-_CHUNK = 500
 
 
 def ensure_salts(connection: sa.Connection, subject_ids: Iterable[str]) -> None:
@@ -25,19 +25,16 @@ def ensure_salts(connection: sa.Connection, subject_ids: Iterable[str]) -> None:
     wanted = set(subject_ids)
     missing = sorted(wanted - _salts(connection, wanted).keys())
     if missing:
-        rows = [{"subject_id": subject, "salt": os.urandom(_SALT_BYTES)} for subject in missing]
+        drawn = os.urandom(_SALT_BYTES * len(missing))
         # Another transaction may give the same subject a salt at this moment: the first to commit wins.
-        connection.execute(insert_unless_there(connection, tables.reference_salt), rows)
+        rows = [(subject, drawn[n * _SALT_BYTES :][:_SALT_BYTES]) for n, subject in enumerate(missing)]
+        insert_rows_unless_there(connection, tables.reference_salt, ("subject_id", "salt"), rows)
 
 
 def _salts(connection: sa.Connection, subject_ids: Iterable[str]) -> dict[str, bytes]:
-    ids = sorted(set(subject_ids))
-    found: dict[str, bytes] = {}
     table = tables.reference_salt
-    for start in range(0, len(ids), _CHUNK):
-        query = sa.select(table.c.subject_id, table.c.salt).where(table.c.subject_id.in_(ids[start : start + _CHUNK]))
-        found.update((row[0], row[1]) for row in connection.execute(query))
-    return found
+    rows = rows_among(connection, sa.select(table.c.subject_id, table.c.salt), table.c.subject_id, set(subject_ids))
+    return {row[0]: bytes(row[1]) for row in rows}
 
 
 class References:

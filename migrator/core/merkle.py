@@ -5,7 +5,7 @@ size, and its state is small enough to be kept with a checkpoint. Hashes are SHA
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
@@ -16,6 +16,12 @@ PAGE_MESSAGES = 1000
 def leaf_hash(data: bytes) -> bytes:
     """SHA-256(0x00 ‖ data), RFC 6962 section 2.1."""
     return hashlib.sha256(b"\x00" + data).digest()
+
+
+def leaf_hashes(leaves: Sequence[bytes]) -> list[bytes]:
+    """The same for many leaves at once."""
+    sha256 = hashlib.sha256
+    return [sha256(b"\x00" + data).digest() for data in leaves]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -40,6 +46,24 @@ class Frontier:
         self.roots.append(node)
         self.size += 1
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add many leaves by their hashes: perfect subtrees are hashed a level at a time."""
+        start, count = 0, len(leaves)
+        while start < count:
+            height = (count - start).bit_length() - 1
+            if self.size:
+                height = min(height, (self.size & -self.size).bit_length() - 1)
+            self._append_perfect(_perfect_root(leaves[start : start + (1 << height)]), height)
+            start += 1 << height
+
+    def _append_perfect(self, node: bytes, height: int) -> None:
+        size = self.size >> height
+        while size & 1:
+            node = node_hash(self.roots.pop(), node)
+            size >>= 1
+        self.roots.append(node)
+        self.size += 1 << height
+
     def root(self) -> bytes:
         """The tree's root; of no leaves at all, the hash of nothing."""
         if not self.roots:
@@ -61,6 +85,15 @@ class Frontier:
         if len(data) != 32 * size.bit_count():
             raise ValueError("a frontier has one root for each bit of its size")
         return cls(size, [data[i : i + 32] for i in range(0, len(data), 32)])
+
+
+def _perfect_root(level: Sequence[bytes]) -> bytes:
+    """Root over as many leaf hashes as are a power of two."""
+    sha256 = hashlib.sha256
+    while len(level) > 1:
+        pairs = iter(level)
+        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+    return level[0]
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:

@@ -32,9 +32,9 @@ class Count:
     conversations: int = 0
     messages: int = 0
 
-    def add(self, messages: int) -> None:
-        """One more conversation."""
-        self.conversations += 1
+    def add(self, messages: int, *, conversations: int = 1) -> None:
+        """More conversations, with so many messages in all."""
+        self.conversations += conversations
         self.messages += messages
 
     def to_json(self) -> dict[str, int]:
@@ -49,12 +49,10 @@ class PlanCounts:
     rewrap: Count = field(default_factory=Count)
     skip: dict[str, Count] = field(default_factory=dict)
 
-    def add(self, decision: str, messages: int) -> None:
-        """Count one item by its decision (`rewrap`, `extend` or an outcome)."""
-        if decision in (REWRAP, EXTEND):
-            self.rewrap.add(messages)
-        else:
-            self.skip.setdefault(reason_of(decision), Count()).add(messages)
+    def add(self, decision: str, messages: int, *, conversations: int = 1) -> None:
+        """Count items with one decision (`rewrap`, `extend` or an outcome)."""
+        count = self.rewrap if is_work(decision) else self.skip.setdefault(reason_of(decision), Count())
+        count.add(messages, conversations=conversations)
 
     def to_json(self) -> dict[str, object]:
         """As the plan file and the plan's summary have it."""

@@ -37,11 +37,32 @@ def insert_rows(
         connection.execute(table.insert(), [dict(zip(columns, row, strict=True)) for row in rows])
 
 
+def next_numbers(connection: sa.Connection, column: sa.Column[Any], count: int) -> list[int]:
+    """Numbers, rising, for so many new rows of a table whose key the database gives out otherwise."""
+    if connection.dialect.name == "postgresql":
+        sequence = sa.func.pg_get_serial_sequence(qualified(connection, column.table), column.name)
+        query = sa.select(sa.func.nextval(sequence)).select_from(sa.func.generate_series(1, count))
+        return list(connection.scalars(query))
+    last = connection.scalar(sa.select(sa.func.max(column))) or 0
+    return list(range(last + 1, last + 1 + count))
+
+
 def insert_unless_there(connection: sa.Connection, table: sa.Table) -> sa.Insert:
     """An insert that passes over rows whose key another transaction has put there at this moment."""
     if connection.dialect.name == "postgresql":
         return postgresql_dialect.insert(table).on_conflict_do_nothing()
     return table.insert()
+
+
+def insert_rows_unless_there(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """The same for tuples whose members stand in the order of `columns`."""
+    if rows and _on_psycopg(connection):
+        given = sa.select(_given(table, columns, rows))
+        connection.execute(insert_unless_there(connection, table).from_select(list(columns), given))
+    else:
+        insert_rows(connection, table, columns, rows)
 
 
 def update_rows(
@@ -123,15 +144,19 @@ def _update_from_arrays(
     rows: Sequence[tuple[Any, ...]],
     same: dict[str, Any],
 ) -> None:
-    names = (key, *columns)
+    new = _given(table, (key, *columns), rows)
+    statement = table.update().where(table.c[key] == new.c[key])
+    connection.execute(statement.values(**{name: new.c[name] for name in columns}, **same))
+
+
+def _given(table: sa.Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> sa.TableValuedAlias:
+    """Rows as a relation of its own, sent as one array for each column."""
     arrays = [
         sa.bindparam(f"array_{name}", [row[place] for row in rows], type_=sa.ARRAY(table.c[name].type))
         for place, name in enumerate(names)
     ]
     given = sa.func.unnest(*arrays).table_valued(*[sa.column(name, table.c[name].type) for name in names])
-    new = given.render_derived("given")
-    statement = table.update().where(table.c[key] == new.c[key])
-    connection.execute(statement.values(**{name: new.c[name] for name in columns}, **same))
+    return given.render_derived("given")
 
 
 def refresh_statistics(connection: sa.Connection, *tables: sa.Table) -> None:

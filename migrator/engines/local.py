@@ -15,6 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
+from migrator.garbage import COLLECT_AFTER
+
 _T = TypeVar("_T")
 
 
@@ -49,13 +51,9 @@ class _Pool(ProcessPoolExecutor):
             raise BrokenProcessPool("a worker process could not be started") from error
 
 
-_COLLECT_AFTER = 100_000
-"""Container objects made between two garbage collections: pages of tuples come and go, and none is part of a cycle."""
-
-
 def _begin_worker() -> None:
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)
+    gc.set_threshold(COLLECT_AFTER, 20, 20)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()

@@ -5,35 +5,35 @@ A page of the population is one transaction: conversation rows for those that ar
 """
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from migrator import __version__, authorizations, config
-from migrator.audit import outbox, references
+from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
-from migrator.core.encoding import strict_json
 from migrator.core.errors import UsageError
+from migrator.core.merkle import Frontier
 from migrator.core.model import Conversation
-from migrator.core.outcomes import Outcome
-from migrator.core.plan import EXTEND, REWRAP, SCHEMA, Count, PlanCounts, digest_of, is_work, to_file
-from migrator.core.policy import Action, Decision, Policy, decide
+from migrator.core.plan import SCHEMA, PlanCounts, digest_of, to_file
+from migrator.core.policy import Policy
 from migrator.core.progress import Progress
 from migrator.database import locks, tables
-from migrator.database.bulk import chunks, insert_rows, refresh_statistics
-from migrator.facts import FactsReader, Gathered, Watermarks, current_watermarks
+from migrator.database.bulk import chunks, refresh_statistics
+from migrator.facts import Judge, Watermarks, current_watermarks
+from migrator.garbage import rarely_collected
+from migrator.planning.pages import PagePlanner, Walk
 from migrator.planning.stored import items_root, require_making
 from migrator.private_files import replace_private
 
-_SAMPLE_MESSAGES = 1000
 _MICROSECONDS_PER_MESSAGE = 30
 """One worker's time for a message, as measured on two cores with SQLite: what the estimate is made from."""
-_ITEM_COLUMNS = ("plan_id", "conversation_no", "decision", "messages")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,27 +44,6 @@ class PlanSummary:
     path: Path
     counts: PlanCounts
     document: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the migrator database has of a conversation."""
-
-    conversation_no: int
-    visible: bool
-    gap_count: int
-    source_through: str | None
-
-
-@dataclass(slots=True)
-class _Walk:
-    """What a walk over the population adds up to."""
-
-    counts: PlanCounts = field(default_factory=PlanCounts)
-    source: Count = field(default_factory=Count)
-    covered: Count = field(default_factory=Count)
-    sampled_messages: int = 0
-    sampled_bytes: int = 0
 
 
 def policy_of(campaign: Campaign) -> Policy:
@@ -81,18 +60,28 @@ def make_plan(campaign: Campaign, *, save: Path | None, progress: Progress) -> P
     now = campaign.clock.now()
     plan_id = f"plan-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     watermarks, signed_by = _begin(campaign, plan_id, now)
-    walk = _Walk()
-    reader = FactsReader(campaign, watermarks)
     as_of = max(now, campaign.settings.campaign.cutover_at)
+    planner = PagePlanner(campaign, plan_id, Judge(campaign, watermarks, policy_of(campaign), as_of))
+    walk = planner.walk
     progress.phase("planning", total=None, unit="conversations")
-    for page in campaign.store.population():
-        _plan_page(campaign, plan_id, page, reader, as_of, walk)
-        progress.advance(len(page))
+    with rarely_collected():
+        for page in _ahead(campaign.store.population()):
+            planner.plan(page)
+            progress.advance(len(page))
     document = _document(campaign, plan_id, now, walk, signed_by)
     path = save if save is not None else campaign.spec.directory / "plans" / f"{plan_id}.json"
-    document = _finish(campaign, plan_id, document, path)
+    document = _finish(campaign, plan_id, document, path, walk.root)
     campaign.audit.flush()
     return PlanSummary(plan_id=plan_id, path=path, counts=walk.counts, document=document)
+
+
+def _ahead(pages: Iterator[list[Conversation]]) -> Iterator[list[Conversation]]:
+    """The same pages, each read while the one before is planned: a server reads and writes meanwhile."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="migrator-walk") as reader:
+        coming = reader.submit(next, pages, None)
+        while (page := coming.result()) is not None:
+            coming = reader.submit(next, pages, None)
+            yield page
 
 
 def _begin(campaign: Campaign, plan_id: str, now: datetime) -> tuple[Watermarks, dict[str, int]]:
@@ -130,92 +119,8 @@ def _begin(campaign: Campaign, plan_id: str, now: datetime) -> tuple[Watermarks,
     return watermarks, counts
 
 
-def _plan_page(
-    campaign: Campaign, plan_id: str, page: list[Conversation], reader: FactsReader, as_of: datetime, walk: _Walk
-) -> None:
-    policy = policy_of(campaign)
-    with campaign.database.write("plan-page") as connection:
-        require_making(connection, plan_id)
-        known = _known(connection, page)
-        gathered = reader.gather(connection, page)
-        references.ensure_salts(connection, {c.owner_id or c.conversation_id for c in page})
-        rows = []
-        for conversation, facts in zip(page, gathered, strict=True):
-            row = known[conversation.conversation_id]
-            messages = facts.facts.messages
-            decision = _decision(campaign, conversation, facts, row, decide(facts.facts, policy, as_of))
-            rows.append((plan_id, row.conversation_no, decision, messages))
-            walk.counts.add(decision, messages)
-            walk.source.add(conversation.messages)
-            if facts.facts.exporters:
-                walk.covered.add(messages)
-        insert_rows(connection, tables.plan_item, _ITEM_COLUMNS, rows)
-    _sample(campaign, walk, [c for c, row in zip(page, rows, strict=True) if is_work(row[2])])
-
-
-def _known(connection: sa.Connection, page: Sequence[Conversation]) -> dict[str, _Known]:
-    """Rows of the page's conversations; new ones are made, sealed."""
-    known = _select_known(connection, page)
-    new = [c.conversation_id for c in page if c.conversation_id not in known]
-    if new:
-        insert_rows(
-            connection, tables.conversation, ("conversation_id", "mode"), [(identifier, "sealed") for identifier in new]
-        )
-        known.update(_select_known(connection, [c for c in page if c.conversation_id not in known]))
-    return known
-
-
-def _select_known(connection: sa.Connection, page: Sequence[Conversation]) -> dict[str, _Known]:
-    table = tables.conversation
-    known = {}
-    for chunk in chunks([c.conversation_id for c in page]):
-        query = sa.select(
-            table.c.conversation_id, table.c.conversation_no, table.c.mode, table.c.gap_count, table.c.source_through
-        ).where(table.c.conversation_id.in_(chunk))
-        for identifier, number, mode, gap_count, through in connection.execute(query):
-            known[identifier] = _Known(number, mode == "server", gap_count, through)
-    return known
-
-
-def _decision(
-    campaign: Campaign, conversation: Conversation, gathered: Gathered, known: _Known, decision: Decision
-) -> str:
-    """The item's text: `rewrap`, `extend`, or the outcome that the plan foresees."""
-    if conversation.fault:
-        return Outcome.FAILED_SOURCE.value
-    if known.visible:
-        extends = decision.action is Action.REWRAP and _has_news(conversation, gathered, known)
-        return EXTEND if extends else Outcome.ALREADY_SERVER.value
-    if decision.reason is not None:
-        return decision.reason.outcome
-    if not campaign.key_services.has_for_region(gathered.region):
-        return Outcome.HELD_NO_KEY_SERVICE.value
-    return REWRAP
-
-
-def _has_news(conversation: Conversation, gathered: Gathered, known: _Known) -> bool:
-    """Whether a migrated conversation has a tail, or gaps or history that a newer export may bring."""
-    through = strict_json(known.source_through or "{}", max_depth=2)
-    if not isinstance(through, dict):
-        return True
-    if (conversation.messages, conversation.last_sent_at) != (through.get("messages"), through.get("last_sent_at")):
-        return True
-    newer = gathered.newest_export_no > int(through.get("export_no", 0))
-    return newer and (known.gap_count > 0 or gathered.claimed_messages > 0)
-
-
-def _sample(campaign: Campaign, walk: _Walk, conversations: Sequence[Conversation]) -> None:
-    """Measure the size of some messages, for the estimate."""
-    for conversation in conversations:
-        if walk.sampled_messages >= _SAMPLE_MESSAGES:
-            return
-        for row in campaign.store.page(conversation.conversation_id, None, 100):
-            walk.sampled_messages += 1
-            walk.sampled_bytes += len(row[3]) if isinstance(row[3], bytes) else 0
-
-
 def _document(
-    campaign: Campaign, plan_id: str, now: datetime, walk: _Walk, signed_by: dict[str, int]
+    campaign: Campaign, plan_id: str, now: datetime, walk: Walk, signed_by: dict[str, int]
 ) -> dict[str, object]:
     settings = campaign.settings
     work = walk.counts.rewrap
@@ -252,12 +157,15 @@ def _document(
     }
 
 
-def _finish(campaign: Campaign, plan_id: str, document: dict[str, object], path: Path) -> dict[str, object]:
+def _finish(
+    campaign: Campaign, plan_id: str, document: dict[str, object], path: Path, root: Frontier | None
+) -> dict[str, object]:
     """Seal the plan: root over its items, digest, file, and the event, before it may be executed."""
     plan = tables.plan
     with campaign.database.read() as connection:
         require_making(connection, plan_id)
-        document = {**document, "items_root": items_root(connection, plan_id)}
+        items = items_root(connection, plan_id) if root is None else f"sha256:{root.root().hex()}"
+    document = {**document, "items_root": items}
     document["digest"] = digest_of(document)
     try:
         replace_private(path, to_file(document))

@@ -44,6 +44,10 @@ class Scheme(Protocol):
         """The slots that one element of a manifest's `coverage` names; `ValueError` where it is misshapen."""
         ...
 
+    def covers(self, coverage: str, slot: Hashable) -> bool:
+        """Whether any element of a checked `coverage` names a slot; the text is its canonical JSON."""
+        ...
+
     def open_messages(
         self, units: Sequence[tuple[Conversation, KeyRing, Sequence[MessageRow]]]
     ) -> list[list[Opened | GapReason]]:

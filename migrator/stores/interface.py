@@ -59,6 +59,10 @@ class MessageStore(Protocol):
         """Which keys the messages of some conversations need."""
         ...
 
+    def some_key_slot(self, conversation_ids: Sequence[str]) -> dict[str, KeySlot]:
+        """One of each conversation's `key_slots`, whichever is found first; it may be missing from the result."""
+        ...
+
     def messages(self, conversation_ids: Sequence[str]) -> Mapping[str, list[MessageRow]]:
         """All messages of some small conversations in message order, in one read.
 

@@ -12,7 +12,6 @@ frozen out of garbage collection; 11 µs else).
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -20,9 +19,10 @@ import sqlalchemy as sa
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import SourceError
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
+from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
 from migrator.stores.interface import KeySlot
-from migrator.stores.labyrinth_queries import KEYS_AT_ONCE, KeyedQuery
+from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
 from migrator.stores.labyrinth_tables import REQUIRED, account, device, message, thread, thread_member
 from migrator.stores.labyrinth_walk import PopulationWalk, conversations_of
@@ -86,27 +86,27 @@ class LabyrinthStore:
 
     def accounts(self, account_ids: Sequence[str]) -> dict[str, Account]:
         """Some accounts; unknown ones are missing from the result."""
-        found = self._by_id(account, account.c.account_id, account_ids)
-        return {row["account_id"]: meaning.account(row) for row in found}
+        found = self._by_id(_ACCOUNTS, account.c.account_id, account_ids)
+        return {row[0]: meaning.account(row) for row in found}
 
     def all_accounts(self) -> Iterator[list[Account]]:
         """Every account in order of its id, a page at a time; one whose id is not text is left out."""
         account_id = self._database.bytewise(account.c.account_id)
-        query = sa.select(account).where(account.c.account_id.is_not(None)).order_by(account_id)
+        query = _ACCOUNTS.where(account.c.account_id.is_not(None)).order_by(account_id)
         after: Any = None
         while True:
             statement = query if after is None else query.where(account_id > bound(after))
-            rows = self._database.run(partial(_mappings, statement=statement.limit(self._population_page)))
-            page = [meaning.account(row) for row in rows if meaning.is_identifier(row["account_id"])]
+            rows = self._database.run(partial(raw_rows, statement=statement.limit(self._population_page)))
+            page = [meaning.account(row) for row in rows if meaning.is_identifier(row[0])]
             if page:
                 yield page
             if len(rows) < self._population_page:
                 return
-            after = rows[-1]["account_id"]
+            after = rows[-1][0]
 
     def devices(self, device_ids: Sequence[str]) -> dict[str, Device]:
         """Some devices; unknown ones, and ones whose row can't be understood, are missing."""
-        found = map(meaning.device, self._by_id(device, device.c.device_id, device_ids))
+        found = map(meaning.device, self._by_id(_DEVICES, device.c.device_id, device_ids))
         return {known.device_id: known for known in found if known is not None}
 
     def devices_of(self, account_ids: Sequence[str]) -> list[Device]:
@@ -126,6 +126,17 @@ class LabyrinthStore:
             }
             for conversation_id, key in keys.items()
         }
+
+    def some_key_slot(self, conversation_ids: Sequence[str]) -> dict[str, KeySlot]:
+        """The slot of one message of each conversation; none where that message is an odd one."""
+        keys = _keys(conversation_ids)
+        found = self._database.run(partial(_SOME_SLOT.rows, keys=list(keys.values())))
+        slots: dict[str, KeySlot] = {}
+        for conversation_id, key in keys.items():
+            for epoch, version in found.get(key, ()):
+                if meaning.is_identifier(epoch) and type(version) is int:
+                    slots[conversation_id] = (epoch, version)
+        return slots
 
     def messages(self, conversation_ids: Sequence[str]) -> Mapping[str, list[MessageRow]]:
         """All messages of some small conversations in message order, in one read.
@@ -164,14 +175,20 @@ class LabyrinthStore:
         self._database.close()
 
     def _by_id(
-        self, table: sa.Table, column: sa.ColumnElement[Any], wanted: Sequence[str]
-    ) -> Iterator[Mapping[str, Any]]:
-        remaining = iter(meaning.identifiers(wanted))
-        while chunk := list(islice(remaining, KEYS_AT_ONCE)):
-            yield from self._database.run(partial(_mappings, statement=sa.select(table).where(column.in_(chunk))))
+        self, query: sa.Select[Any], column: sa.ColumnElement[Any], wanted: Sequence[str]
+    ) -> list[tuple[Any, ...]]:
+        keys = meaning.identifiers(wanted)
+        return self._database.run(partial(rows_among, query=query, column=column, keys=keys))
 
 
+_ACCOUNTS = sa.select(*[account.c[name] for name in meaning.ACCOUNT_COLUMNS])
+_DEVICES = sa.select(*[device.c[name] for name in meaning.DEVICE_COLUMNS])
 _SLOTS = KeyedQuery(message, sa.select(message.c.epoch_id, message.c.version).distinct())
+_SOME_SLOT = KeyedQuery(
+    message,
+    # As literals, for a keyed query takes no parameters of its own.
+    sa.select(message.c.epoch_id, message.c.version).limit(sa.literal_column("1")).offset(sa.literal_column("0")),
+)
 _KINDS = KeyedQuery(thread, sa.select(thread.c.kind))
 _MEMBERS = KeyedQuery(thread_member, sa.select(thread_member.c.account_id))
 _TALLIES = KeyedQuery(
@@ -190,12 +207,6 @@ def _conversations(connection: sa.Connection, keys: Sequence[Key]) -> dict[str, 
 def _keys(conversation_ids: Sequence[str]) -> dict[str, Key]:
     keys = {conversation_id: meaning.key_of(conversation_id) for conversation_id in conversation_ids}
     return {conversation_id: key for conversation_id, key in keys.items() if key is not None}
-
-
-def _mappings(connection: sa.Connection, statement: sa.Select[Any]) -> list[Mapping[str, Any]]:
-    with connection.execute(statement) as result:
-        names = list(result.keys())
-        return [dict(zip(names, row, strict=True)) for row in result.cursor.fetchall()]
 
 
 def _plain(rows: list[tuple[Any, ...]]) -> list[MessageRow]:

@@ -9,7 +9,7 @@ Rows are taken as they come, whatever types they hold. Rules for conversations:
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -129,42 +129,47 @@ def conversation(
         return Conversation(conversation_id, owner, f"group:{other}", participants, messages, last_sent_at)
     first, second = (owner, other) if owner <= other else (other, owner)
     thread_key = f"direct:{len(first)}:{first}:{second}"
-    participants = tuple(sorted({owner, other, *members}))
+    both = [first, second]
+    participants = (first, second) if members == both else tuple(sorted({owner, other, *members}))
     return Conversation(conversation_id, owner, thread_key, participants, messages, last_sent_at)
 
 
-def account(row: Mapping[str, Any]) -> Account:
-    """An account. What its status or age band does not say plainly is taken as unresolvable, and as a minor."""
+ACCOUNT_COLUMNS = (
+    "account_id", "status", "age_band", "guardian_account_id", "email", "locale", "timezone", "region"
+)  # fmt: skip
+DEVICE_COLUMNS = ("device_id", "account_id", "signing_key", "added_at", "revoked_at")
+
+
+def account(row: Sequence[Any]) -> Account:
+    """An account from `ACCOUNT_COLUMNS`.
+
+    What its status or age band does not say plainly is taken as unresolvable, and as a minor.
+    """
+    account_id, status, age_band, guardian_account_id, email, locale, timezone, region = row
     return Account(
-        account_id=row["account_id"],
-        status=_STATUSES.get(row["status"], AccountStatus.UNRESOLVABLE),
-        minor=row["age_band"] != "adult",
-        guardian_account_id=_text(row["guardian_account_id"]),
-        email=_text(row["email"]),
-        locale=_text(row["locale"]),
-        timezone=_text(row["timezone"]),
-        region=_text(row["region"]),
+        account_id=account_id,
+        status=_STATUSES.get(status, AccountStatus.UNRESOLVABLE),
+        minor=age_band != "adult",
+        guardian_account_id=_text(guardian_account_id),
+        email=_text(email),
+        locale=_text(locale),
+        timezone=_text(timezone),
+        region=_text(region),
     )
 
 
-def device(row: Mapping[str, Any]) -> Device | None:
-    """A device, or None where its key or times can't be understood: nothing it signed can be relied on."""
-    key = row["signing_key"]
+def device(row: Sequence[Any]) -> Device | None:
+    """A device from `DEVICE_COLUMNS`; None where its key or times can't be understood: what it signed is no proof."""
+    device_id, account_id, key, added, revoked = row
     key = bytes(key) if isinstance(key, bytes | memoryview) else b""
-    if len(key) != 32 or not is_identifier(row["account_id"]):
+    if len(key) != 32 or not is_identifier(account_id):
         return None
     try:
-        added_at = parse_time(row["added_at"])
-        revoked_at = None if row["revoked_at"] is None else parse_time(row["revoked_at"])
+        added_at = parse_time(added)
+        revoked_at = None if revoked is None else parse_time(revoked)
     except (ValueError, TypeError, AttributeError, OverflowError):
         return None
-    return Device(
-        device_id=row["device_id"],
-        account_id=row["account_id"],
-        signing_key=key,
-        added_at=added_at,
-        revoked_at=revoked_at,
-    )
+    return Device(device_id=device_id, account_id=account_id, signing_key=key, added_at=added_at, revoked_at=revoked_at)
 
 
 def identifiers(values: Iterable[str]) -> list[str]:

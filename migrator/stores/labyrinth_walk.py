@@ -9,21 +9,23 @@ Keys with a NULL, which only SQLite admits, come last, by offset: a keyset can't
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 
 from migrator.core.model import Conversation
+from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
-from migrator.stores.labyrinth_queries import KEYS_AT_ONCE, KeyedQuery
+from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
 from migrator.stores.labyrinth_tables import inbox, message, thread, thread_member
 from migrator.stores.source_database import SourceDatabase, bound, iterate_rows, raw_rows
 
 _Tallies = dict[Key, tuple[int, Any]]
 _NOTHING: tuple[int, Any] = (0, None)
+_NOBODY: list[Any] = []
 _THREAD_EXISTS = KeyedQuery(thread, sa.select(thread.c.inbox_id).distinct())
 _MESSAGE_EXISTS = KeyedQuery(message, sa.select(message.c.inbox_id).distinct())
 
@@ -73,14 +75,8 @@ class PopulationWalk:
     ) -> dict[Key, list[Any]]:
         columns = thread_member.c.inbox_id, thread_member.c.thread_id, thread_member.c.account_id
         query = self._between(sa.select(*columns), thread_member, after, end)
-        members: dict[Key, list[Any]] = {}
-        for inbox_id, thread_id, account_id in iterate_rows(connection, query):
-            key = (inbox_id, thread_id)
-            if key in members:
-                members[key].append(account_id)
-            elif key in kinds:
-                members[key] = [account_id]
-        return members
+        by_key = groupby(iterate_rows(connection, query), itemgetter(0, 1))
+        return {key: [row[2] for row in rows] for key, rows in by_key if key in kinds}
 
     def _between(self, query: sa.Select[Any], table: sa.Table, after: Key | None, end: Key | None) -> sa.Select[Any]:
         """Keys over `after` up to and with `end`, in bytewise order."""
@@ -124,15 +120,17 @@ def conversations_of(
     keys = [*kinds, *[key for key in tallies if key not in kinds]]
     owners = _owners(connection, keys)
     checked = _all_identifiers(keys, owners, members)
+    sound_id, conversation = meaning.sound_id, meaning.conversation
     page: list[Conversation] = []
     faults: list[Key] = []
     for key in keys:
-        conversation_id = meaning.sound_id(key, checked)
+        conversation_id = sound_id(key, checked)
         if conversation_id is None:
             faults.append(key)
             continue
         kind, owner, tally = kinds.get(key), owners.get(key[0]), tallies.get(key, _NOTHING)
-        page.append(meaning.conversation(conversation_id, key, kind, owner, members.get(key, ()), tally, checked))
+        named = members.get(key, _NOBODY)
+        page.append(conversation(conversation_id, key, kind, owner, named, tally, checked))
     page.extend(meaning.faulty(_fault_id(connection, key), *tallies.get(key, _NOTHING)) for key in faults)
     page.sort(key=itemgetter(0))
     return page
@@ -149,13 +147,8 @@ def _all_identifiers(keys: list[Key], owners: dict[str, Any], members: dict[Key,
 
 
 def _owners(connection: sa.Connection, keys: list[Key]) -> dict[str, Any]:
-    inbox_ids = meaning.identifiers(key[0] for key in keys)
-    owners: dict[str, Any] = {}
-    for start in range(0, len(inbox_ids), KEYS_AT_ONCE):
-        chunk = inbox_ids[start : start + KEYS_AT_ONCE]
-        query = sa.select(inbox.c.inbox_id, inbox.c.account_id).where(inbox.c.inbox_id.in_(chunk))
-        owners.update(raw_rows(connection, query))
-    return owners
+    inbox_ids = meaning.identifiers({key[0] for key in keys})
+    return dict(rows_among(connection, sa.select(inbox.c.inbox_id, inbox.c.account_id), inbox.c.inbox_id, inbox_ids))
 
 
 def _fault_id(connection: sa.Connection, key: Key) -> str:

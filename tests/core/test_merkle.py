@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.core.merkle import EMPTY_ROOT, PAGE_MESSAGES, Frontier, ItemsRoot, in_order, leaf_hash, root_of
+from migrator.core.merkle import (
+    EMPTY_ROOT,
+    PAGE_MESSAGES,
+    Frontier,
+    ItemsRoot,
+    in_order,
+    leaf_hash,
+    leaf_hashes,
+    root_of,
+)
 
 Messages = list[tuple[bytes, bytes, bytes]]
 VECTOR_LEAVES = [
@@ -43,6 +52,21 @@ def test_vectors_of_certificate_transparency(size: int, root: str) -> None:
     """The roots that other implementations publish for the same leaves."""
     assert root_of(VECTOR_LEAVES[:size]).hex() == root
     assert defined_root(VECTOR_LEAVES[:size]).hex() == root
+
+
+@given(st.lists(st.integers(0, 40), max_size=6))
+def test_many_leaves_at_once_are_as_good_as_one_by_one(counts: list[int]) -> None:
+    """In whatever portions: the same subtrees, so the same text of a checkpoint too."""
+    leaves = [bytes([number]) for number in range(sum(counts) % 256)]
+    hashes = leaf_hashes(leaves)
+    assert hashes == [leaf_hash(leaf) for leaf in leaves]
+    one_by_one, together, start = Frontier(), Frontier(), 0
+    for count in counts:
+        together.extend(hashes[start : start + count])
+        start += count
+    for leaf in hashes[:start]:
+        one_by_one.append(leaf)
+    assert together == one_by_one
 
 
 @given(st.lists(st.binary(max_size=8), max_size=70))

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 
 from migrator.core.errors import ConfigError, DatabaseError, DatabaseUnavailableError
 from migrator.database import locks, schema, tables
-from migrator.database.bulk import insert_rows, insert_unless_there, update_rows
+from migrator.database.bulk import insert_rows, insert_rows_unless_there, insert_unless_there, next_numbers, update_rows
 from migrator.database.connect import Database
 from tests.support.postgres import Server, server
 
@@ -176,6 +176,27 @@ def test_who_inserts_second_gives_way(database: Database) -> None:
 
 
 # --- locks ---
+
+
+def test_many_that_insert_second_give_way(database: Database) -> None:
+    """Rows in bulk pass over those that are there."""
+    salt, columns = tables.reference_salt, ("subject_id", "salt")
+    with database.write("test") as connection:
+        insert_rows_unless_there(connection, salt, columns, [("a", b"1"), ("b", b"1")])
+        insert_rows_unless_there(connection, salt, columns, [("b", b"2"), ("c'\\", b"2")])
+        insert_rows_unless_there(connection, salt, columns, [])
+        found = connection.execute(sa.select(salt).order_by(salt.c.subject_id)).all()
+    assert found == [("a", b"1"), ("b", b"1"), ("c'\\", b"2")]
+
+
+def test_numbers_for_new_rows(database: Database) -> None:
+    """They rise, are nobody else's, and what the database gives out by itself goes on behind them."""
+    table = tables.conversation
+    with database.write("test") as connection:
+        first, second = (next_numbers(connection, table.c.conversation_no, count) for count in (3, 2))
+        assert [*first, *second] == sorted({*first, *second})
+        connection.execute(table.insert().values(conversation_id="x", mode="sealed"))
+        assert (connection.scalar(sa.select(table.c.conversation_no)) or 0) > second[-1]
 
 
 def test_what_a_transaction_shares_stays_until_its_commit(database: Database) -> None:

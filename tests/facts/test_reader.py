@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from migrator import facts
 from migrator.core.outcomes import RefusalReason
 from migrator.core.policy import AccountFacts, Answer
 from migrator.facts import FactsReader, Gathered, Watermarks, current_watermarks
+from migrator.facts import reader as reading
 from tests.execution.bench import ANSWERED, CUTOVER, KEY, NOTICED, Bench, entry
 
 EVERYBODY = {"authorization": {"quorum": "every_participant"}}
@@ -237,7 +237,7 @@ def test_what_is_kept_is_bounded_and_forgotten(bench: Bench, monkeypatch: pytest
         reader.forget()
         reader.gather(connection, [found[names[0]]])
         assert asked.count(["alice", "friend-0"]) == 2
-        monkeypatch.setattr(facts, "_CACHED_ACCOUNTS", 3)
+        monkeypatch.setattr(reading, "_CACHED_ACCOUNTS", 3)
         gathered = reader.gather(connection, [found[name] for name in names])
         assert [len(g.facts.accounts) for g in gathered] == [2, 2, 2, 2]
         assert asked[-2] == ["alice", *(f"friend-{number}" for number in range(4))]

@@ -103,6 +103,16 @@ def test_the_root_is_that_over_the_items(bench: Bench) -> None:
     assert made.document["items_root"] == f"sha256:{root_of(leaves).hex()}"
 
 
+def test_the_root_is_that_over_the_items_whenever_conversations_came(bench: Bench) -> None:
+    """A conversation that comes later has a later number, wherever the walk meets it."""
+    bench.plan()
+    bench.messages(bench.thread("alice", "another"), range(3))
+    made = bench.plan()
+    with bench.open() as campaign, campaign.database.read() as connection:
+        assert made.document["items_root"] == stored.items_root(connection, made.plan_id)
+        stored.require_executable(campaign, stored.load(campaign, made.plan_id))
+
+
 def test_the_file_names_nobody(bench: Bench) -> None:
     """No id of an account, a mailbox, a thread or a message, and it is its owner's alone."""
     made = bench.plan()

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.core.encoding import b64url_encode
+from migrator.core.encoding import b64url_encode, canonical_json
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
 from migrator.schemes.hchacha20 import subkeys
@@ -300,6 +300,28 @@ def test_coverage_names_slots() -> None:
     """One slot a version, the same kind of slot that keys have."""
     assert LabyrinthScheme().read_coverage({"epoch_id": "e", "versions": [3, 4, 4]}) == {("e", 3), ("e", 4)}
     assert LabyrinthScheme().read_coverage({"epoch_id": "e", "versions": []}) == set()
+
+
+_EPOCHS = st.one_of(
+    st.sampled_from(["e", "e1", 'e","versions":[4', '{"epoch_id":"e","versions":[4]}', "e\\", 'e"', "é\n"]),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=5),
+)
+_VERSIONS = st.sampled_from([0, 2, 4, 14, 41, 2**63 - 1])
+_COVERAGES = st.lists(
+    st.fixed_dictionaries({"epoch_id": _EPOCHS, "versions": st.lists(_VERSIONS, max_size=4)}), max_size=4
+)
+
+
+@given(_COVERAGES, _EPOCHS, _VERSIONS)
+def test_what_is_found_in_the_text_is_what_parsing_finds(
+    coverage: list[dict[str, object]], epoch: str, version: int
+) -> None:
+    """Also where epochs are called what looks like coverage."""
+    scheme = LabyrinthScheme()
+    named = set().union(*(scheme.read_coverage(element) for element in coverage))
+    text = canonical_json(coverage).decode()
+    assert scheme.covers(text, (epoch, version)) == ((epoch, version) in named)
+    assert all(scheme.covers(text, slot) for slot in named)
 
 
 @pytest.mark.parametrize(

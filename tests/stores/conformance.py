@@ -128,6 +128,15 @@ class StoreConformance(ABC):
         assert set(slots) == set(wanted[:5])
         assert any(slots.values())
 
+    def test_some_key_slot_is_one_of_them(self) -> None:
+        """Whichever is found first; where nothing needs a key there is none."""
+        store = self.store()
+        wanted = [conversation.conversation_id for conversation in self.sound()]
+        slots = store.key_slots(wanted)
+        some = store.some_key_slot([*wanted, *STRANGERS])
+        assert some
+        assert all(slot in slots[conversation_id] for conversation_id, slot in some.items())
+
     def test_all_accounts_are_those_found_by_id(self) -> None:
         """The walk over accounts is in order of their ids and agrees with single look-ups."""
         accounts: list[Account] = list(chain.from_iterable(self.store(population_page=3).all_accounts()))

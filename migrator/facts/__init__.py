@@ -1,0 +1,10 @@
+"""Facts: what the policy looks at, read for a page of conversations at a time.
+
+Planning and execution both come through here, so that both decide on the same kind of facts.
+"""
+
+from migrator.facts.judging import Judge, Judged
+from migrator.facts.reader import FactsReader, Gathered
+from migrator.facts.standings import Watermarks, current_watermarks
+
+__all__ = ["FactsReader", "Gathered", "Judge", "Judged", "Watermarks", "current_watermarks"]

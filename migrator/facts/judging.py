@@ -1,0 +1,126 @@
+"""Decides for pages of conversations: the policy's own judgement, passed once on each pattern of facts.
+
+The hot path of planning. `tests/facts/test_judging.py` holds that it decides as `decide` does on the facts that
+`FactsReader` gathers. What a standing amounts to is kept for the accounts of this and the last few pages.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import chain
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from migrator.campaign import Campaign
+from migrator.core.model import Conversation
+from migrator.core.outcomes import SkipReason
+from migrator.core.policy import Decision, Member, Pattern, Policy, account_reason, judge
+from migrator.facts.coverage import read_coverage
+from migrator.facts.standings import Standing, Watermarks, named, read_standings
+
+_KEPT_ACCOUNTS = 100_000
+"""Accounts of one generation; two are kept. About 100 bytes each."""
+
+
+Judged = tuple[Decision, int, str | None, bool, int, int]
+"""The decision for one conversation, and what planning needs beside it, in this order:
+
+the messages (of the source, or that history exports claim to hold, whichever are more); the owner's region; whether
+anybody's export covers one of the messages; the messages that history exports claim; the number of the newest export.
+"""
+
+
+_Kinds = tuple[Member, Member, Member, Member]
+_NO_COVERAGE: tuple[frozenset[str], int, int] = (frozenset(), 0, 0)
+
+
+class _Mark(NamedTuple):
+    """What an account amounts to, as a member without and with exports, and as an owner without and with.
+
+    `standing` where records of the account cover single threads, so that it has to be looked at for each.
+    """
+
+    members: _Kinds
+    region: str | None
+    standing: Standing | None
+
+
+def _members(reason: SkipReason | None) -> _Kinds:
+    return (
+        Member(reason, is_owner=False, exported=False),
+        Member(reason, is_owner=False, exported=True),
+        Member(reason, is_owner=True, exported=False),
+        Member(reason, is_owner=True, exported=True),
+    )
+
+
+_MEMBERS = {reason: _members(reason) for reason in (None, *SkipReason)}
+
+
+class Judge:
+    """Judges conversations as of one moment, up to given watermarks. For one pass over a population."""
+
+    def __init__(self, campaign: Campaign, watermarks: Watermarks, policy: Policy, as_of: datetime) -> None:
+        self._campaign = campaign
+        self._watermarks = watermarks
+        self._policy = policy
+        self._as_of = as_of
+        self._marks: dict[str, _Mark] = {}
+        self._older: dict[str, _Mark] = {}
+        self._same: dict[tuple[SkipReason | None, str | None], _Mark] = {}
+        self._decisions: dict[tuple[bool, bool, bool, bool, frozenset[Member]], Decision] = {}
+
+    def judge(self, connection: sa.Connection, conversations: Sequence[Conversation]) -> list[Judged]:
+        """The decision for each conversation, in the order given."""
+        quorum, decisions = self._policy.quorum, self._decisions
+        accounts = {c.conversation_id: named(c, quorum) for c in conversations}
+        coverage = read_coverage(self._campaign, connection, conversations, accounts, self._watermarks)
+        marks = self._load(connection, set(chain.from_iterable(accounts.values())))
+        judged: list[Judged] = []
+        for conversation in conversations:
+            identifier, owner, _, _, messages, _, orphan, _ = conversation
+            covered = coverage.get(identifier)
+            exporters, claimed, newest = (
+                _NO_COVERAGE if covered is None else (covered.exporters, covered.claimed, covered.newest)
+            )
+            messages = claimed if claimed > messages else messages
+            members = []
+            for account in accounts[identifier]:
+                kinds, _, standing = marks[account]
+                if standing is not None:
+                    kinds = self._for_thread(standing, conversation)
+                members.append(kinds[2 * (account == owner) + (account in exporters)])
+            pattern = (True, messages == 0, orphan, owner is not None, frozenset(members))
+            decision = decisions.get(pattern)
+            if decision is None:
+                decision = decisions[pattern] = judge(Pattern(*pattern), quorum)
+            region = marks[owner].region if owner is not None and owner in marks else None
+            judged.append((decision, messages, region, bool(exporters), claimed, newest))
+        return judged
+
+    def _for_thread(self, standing: Standing, conversation: Conversation) -> _Kinds:
+        return _MEMBERS[account_reason(standing.for_thread(conversation), self._policy, self._as_of)]
+
+    def _load(self, connection: sa.Connection, account_ids: set[str]) -> dict[str, _Mark]:
+        """The marks of a page's accounts are all there when it returns."""
+        if len(self._marks) + len(account_ids) > _KEPT_ACCOUNTS:
+            self._older, self._marks = self._marks, {}
+            self._same.clear()
+        marks, older = self._marks, self._older
+        missing = account_ids - marks.keys()
+        for account_id in missing & older.keys():
+            marks[account_id] = older[account_id]
+        missing -= older.keys()
+        standings = read_standings(self._campaign, connection, missing, self._watermarks)
+        for account_id, standing in standings.items():
+            marks[account_id] = self._mark(standing)
+        return marks
+
+    def _mark(self, standing: Standing) -> _Mark:
+        reason = account_reason(standing.facts, self._policy, self._as_of)
+        if standing.scoped:
+            return _Mark(_MEMBERS[reason], standing.region, standing)
+        mark = self._same.get((reason, standing.region))
+        if mark is None:
+            mark = self._same[reason, standing.region] = _Mark(_MEMBERS[reason], standing.region, None)
+        return mark

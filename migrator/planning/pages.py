@@ -1,0 +1,161 @@
+"""Plans pages of a population: numbers for new conversations, a decision for each, the items' rows and their root.
+
+The hot path of planning: tuples throughout, a handful of statements a page, nothing for a conversation by itself.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from migrator.audit import references
+from migrator.campaign import Campaign
+from migrator.core.encoding import canonical_json, strict_json
+from migrator.core.merkle import Frontier, leaf_hashes
+from migrator.core.model import Conversation
+from migrator.core.outcomes import Outcome, SkipReason
+from migrator.core.plan import EXTEND, REWRAP, Count, PlanCounts, is_work, item_leaf
+from migrator.database import tables
+from migrator.database.bulk import insert_rows, next_numbers
+from migrator.facts import Judge, Judged
+from migrator.lookups import rows_among
+from migrator.planning.stored import require_making
+
+_SAMPLE_MESSAGES = 1000
+_ITEM_COLUMNS = ("plan_id", "conversation_no", "decision", "messages")
+_OUTCOMES = {reason: reason.outcome for reason in SkipReason}
+
+
+_Known = tuple[int, str, int, str | None]
+"""What the migrator database has of a conversation: its number, mode, gaps, and what its history covers."""
+_Item = tuple[int, str, str, int]
+"""Number and id of a conversation, decision, messages."""
+_NEW = ("sealed", 0, None)
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a walk over the population adds up to. `root` is None once items came out of their numbers' order."""
+
+    counts: PlanCounts = field(default_factory=PlanCounts)
+    source: Count = field(default_factory=Count)
+    covered: Count = field(default_factory=Count)
+    sampled_messages: int = 0
+    sampled_bytes: int = 0
+    root: Frontier | None = field(default_factory=Frontier)
+    last_no: int = 0
+
+
+class PagePlanner:
+    """Plans one population for one plan, page by page."""
+
+    def __init__(self, campaign: Campaign, plan_id: str, judge: Judge) -> None:
+        self._campaign = campaign
+        self._plan_id = plan_id
+        self._judge = judge
+        self.walk = Walk()
+
+    def plan(self, page: Sequence[Conversation]) -> None:
+        """Decide for each conversation of a page and store that, in one transaction."""
+        walk = self.walk
+        with self._campaign.database.write("plan-page") as connection:
+            require_making(connection, self._plan_id)
+            known = _known(connection, page)
+            judged = self._judge.judge(connection, page)
+            references.ensure_salts(connection, {c.owner_id or c.conversation_id for c in page})
+            items = []
+            for conversation, found in zip(page, judged, strict=True):
+                row = known[conversation.conversation_id]
+                decision = self._decision(conversation, found, row)
+                items.append((row[0], conversation.conversation_id, decision, found[1]))
+            items.sort()
+            plan_id = self._plan_id
+            rows = [(plan_id, number, decision, messages) for number, _, decision, messages in items]
+            insert_rows(connection, tables.plan_item, _ITEM_COLUMNS, rows)
+        _count(walk, page, judged, items)
+        _add_to_root(walk, items)
+        if walk.sampled_messages < _SAMPLE_MESSAGES:
+            self._sample([identifier for _, identifier, decision, _ in items if is_work(decision)])
+
+    def _decision(self, conversation: Conversation, judged: Judged, known: _Known) -> str:
+        """The item's text: `rewrap`, `extend`, or the outcome that the plan foresees."""
+        if conversation.fault:
+            return Outcome.FAILED_SOURCE.value
+        reason = judged[0].reason
+        if known[1] == "server":
+            extends = reason is None and _has_news(conversation, judged, known)
+            return EXTEND if extends else Outcome.ALREADY_SERVER.value
+        if reason is not None:
+            return _OUTCOMES[reason]
+        if not self._campaign.key_services.has_for_region(judged[2]):
+            return Outcome.HELD_NO_KEY_SERVICE.value
+        return REWRAP
+
+    def _sample(self, conversation_ids: Sequence[str]) -> None:
+        """Measure the size of some messages, for the estimate."""
+        walk = self.walk
+        for conversation_id in conversation_ids:
+            if walk.sampled_messages >= _SAMPLE_MESSAGES:
+                return
+            for row in self._campaign.store.page(conversation_id, None, 100):
+                walk.sampled_messages += 1
+                walk.sampled_bytes += len(row[3]) if isinstance(row[3], bytes) else 0
+
+
+def _count(walk: Walk, page: Sequence[Conversation], judged: Sequence[Judged], items: Sequence[_Item]) -> None:
+    conversations: Counter[str] = Counter([item[2] for item in items])
+    messages = dict.fromkeys(conversations, 0)
+    for _, _, decision, number in items:
+        messages[decision] += number
+    for decision, number in conversations.items():
+        walk.counts.add(decision, messages[decision], conversations=number)
+    walk.source.add(sum([c.messages for c in page]), conversations=len(page))
+    covered = [found[1] for found in judged if found[3]]
+    walk.covered.add(sum(covered), conversations=len(covered))
+
+
+def _add_to_root(walk: Walk, items: Sequence[_Item]) -> None:
+    """The root is over the items by number. New conversations among known ones have numbers out of the walk's order."""
+    if walk.root is None or not items:
+        return
+    if items[0][0] <= walk.last_no:
+        walk.root = None
+        return
+    walk.root.extend(leaf_hashes([item_leaf(*item) for item in items]))
+    walk.last_no = items[-1][0]
+
+
+def _known(connection: sa.Connection, page: Sequence[Conversation]) -> dict[str, _Known]:
+    """Rows of the page's conversations; new ones are made, sealed."""
+    table = tables.conversation
+    query = sa.select(
+        table.c.conversation_id, table.c.conversation_no, table.c.mode, table.c.gap_count, table.c.source_through
+    )
+    found = rows_among(connection, query, table.c.conversation_id, [c.conversation_id for c in page])
+    known = {row[0]: row[1:] for row in found}
+    new = [c.conversation_id for c in page if c.conversation_id not in known]
+    if new:
+        numbers = next_numbers(connection, table.c.conversation_no, len(new))
+        rows = [(number, identifier, "sealed") for number, identifier in zip(numbers, new, strict=True)]
+        insert_rows(connection, table, ("conversation_no", "conversation_id", "mode"), rows)
+        known.update((identifier, (number, *_NEW)) for number, identifier, _ in rows)
+    return known
+
+
+def _has_news(conversation: Conversation, judged: Judged, known: _Known) -> bool:
+    """Whether a migrated conversation has a tail, or gaps or history that a newer export may bring."""
+    seen = {
+        "messages": conversation.messages,
+        "last_sent_at": conversation.last_sent_at,
+        "export_no": judged[5],
+    }
+    if known[3] == canonical_json(seen).decode():
+        return False
+    through = strict_json(known[3] or "{}", max_depth=2)
+    if not isinstance(through, dict):
+        return True
+    if (conversation.messages, conversation.last_sent_at) != (through.get("messages"), through.get("last_sent_at")):
+        return True
+    newer = judged[5] > int(through.get("export_no", 0))
+    return newer and (known[2] > 0 or judged[4] > 0)
