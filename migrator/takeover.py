@@ -15,7 +15,14 @@ from migrator.campaign import Campaign
 from migrator.core.errors import AuditLogError, ConfigError
 from migrator.database import tables
 
-_SETUP_TABLES: Final = (tables.campaign, tables.recipient_key, tables.outbox, tables.audit_state, tables.lease)
+_SETUP_TABLES: Final = (
+    tables.campaign,
+    tables.recipient_key,
+    tables.outbox,
+    tables.audit_state,
+    tables.audit_checkpoint,
+    tables.lease,
+)
 """Tables that setup, and looking at what it made, fill; a row anywhere else is recorded work."""
 
 

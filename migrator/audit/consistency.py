@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrator.audit import wal
-from migrator.audit.directory import CHECKPOINT, VKEY
+from migrator.audit.directory import CHECKPOINT, VKEY, open_checkpoint
 from migrator.audit.log import AuditLog
-from migrator.audit.sealing import open_checkpoint
 from migrator.audit.verifying import read_trusted
 from migrator.core import proofs
 from migrator.core.errors import AuditLogError, UsageError

@@ -7,6 +7,7 @@
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from migrator.audit import wal
-from migrator.core import tiles
+from migrator.core import notes, tiles
 from migrator.core.errors import AuditLogError
-from migrator.core.notes import NOTE_BYTES
+from migrator.core.notes import NOTE_BYTES, Checkpoint, NoteError
 from migrator.private_files import sync_folder
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ BUNDLE_BYTES: Final = tiles.WIDTH * (tiles.ENTRY_BYTES + 2)
 _THREADS: Final = 16
 _FEW: Final = 3
 """So few files are not worth a pool."""
+_SIZE: Final = re.compile(r"[1-9][0-9]{0,18}\Z", re.ASCII)
 
 
 class LogDirectory:
@@ -77,7 +79,7 @@ class LogDirectory:
                 names = [path.name for path in folder.iterdir()]
             except FileNotFoundError:
                 return []
-        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+        return sorted(int(name) for name in names if _SIZE.match(name))
 
     def _partial_or_full(self, level: int | str, index: int, width: int, *, limit: int) -> bytes:
         name = tiles.tile_path(level, index, width)
@@ -130,6 +132,25 @@ class LogDirectory:
         _each(_write, list(paths.items()))
         for path in paths:
             _temporary(path).replace(path)
+
+
+def open_checkpoint(note: bytes, key: bytes, origin: str, where: str) -> Checkpoint:
+    """A checkpoint of this log, verified by the text of its `log.vkey`; `AuditLogError` says what is wrong."""
+    try:
+        opened = notes.open_note(note, [key.decode("ascii")])
+        checkpoint = Checkpoint.parse(opened.body)
+    except (NoteError, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, NoteError) else f"{VKEY} is not text"
+        raise AuditLogError(
+            f"{where}: a checkpoint does not verify: {reason}", hint=wal.RESTORE, changed=wal.KEPT
+        ) from None
+    if checkpoint.origin != origin:
+        raise AuditLogError(
+            f"{where}: a checkpoint is of the log {checkpoint.origin!r}, not {origin!r}",
+            hint="check audit.directory and audit.origin",
+            changed=wal.KEPT,
+        )
+    return checkpoint
 
 
 def _each(act: Callable[[T], object], items: Sequence[T]) -> None:

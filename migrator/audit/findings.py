@@ -20,15 +20,23 @@ class FindingKind(StrEnum):
     LINES = "lines"
     SEQUENCE = "sequence"
     DATABASE = "database"
+    FILE = "file"
     ANCHOR = "anchor"
     UNSIGNED_TAIL = "unsigned_tail"
     SILENCE = "silence"
     UNANCHORED_TAIL = "unanchored_tail"
+    STRAY = "stray"
 
     @property
     def is_note(self) -> bool:
         """Whether it is worth knowing without making the log wrong."""
-        return self in (FindingKind.UNSIGNED_TAIL, FindingKind.SILENCE, FindingKind.UNANCHORED_TAIL)
+        return self in _NOTES
+
+
+_NOTES: Final = frozenset(
+    {FindingKind.UNSIGNED_TAIL, FindingKind.SILENCE, FindingKind.UNANCHORED_TAIL, FindingKind.STRAY}
+)
+_CHECKED: Final = ("leaves", "tiles", "bundles", "files", "tail")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +50,17 @@ class Finding:
 
 @dataclass(slots=True)
 class Verification:
-    """What a verification found. `size`, `root`: of the newest checkpoint; `findings` has the first 100 of them."""
+    """What a verification found. `size`, `root`: of the newest checkpoint; `findings` has the first 100 of them.
+
+    `not_checked`: what nothing was at hand for to check it with, in words; it may be so although all else agrees.
+    """
 
     size: int = 0
     root: bytes = EMPTY_ROOT
     checkpoints: int = 0
-    checked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("leaves", "tiles", "bundles", "tail"), 0))
+    checked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_CHECKED, 0))
     findings: list[Finding] = field(default_factory=list)
+    not_checked: list[str] = field(default_factory=list)
     more_findings: int = 0
     faults: int = 0
 

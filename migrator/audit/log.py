@@ -19,23 +19,24 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from migrator.audit import wal
+from migrator.audit import remembered, wal
 from migrator.audit.directory import LogDirectory
-from migrator.audit.entries import TYPE_PREFIX
-from migrator.audit.sealing import Head, Sealer
+from migrator.audit.entries import entry_line, parse
+from migrator.audit.remembered import LogState
+from migrator.audit.sealing import Sealer
 from migrator.audit.signing import LogSigner
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import AuditLogError
 from migrator.core.tiles import ENTRY_BYTES
 from migrator.database import tables
-from migrator.database.bulk import chunks, update_rows
+from migrator.database.bulk import chunks
 from migrator.database.connect import Database
 from migrator.keyservices.interface import Signer
 
@@ -45,16 +46,6 @@ BATCH: Final = 5000
 
 SECONDS: Final = 60.0
 """Longest that an acknowledged line waits for a checkpoint while somebody flushes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogState:
-    """How far the log goes, as the database remembers it: lines, bytes, digest of the last line, last checkpoint."""
-
-    size: int = 0
-    wal_bytes: int = 0
-    last_line_sha256: str = ""
-    head: Head = field(default_factory=Head)
 
 
 class AuditLog:
@@ -71,6 +62,7 @@ class AuditLog:
     ) -> None:
         self._database = database
         self.origin = origin
+        self.source = quote(origin, safe="/:@!$&'()*+,;=?~")
         self.path = directory / "wal.jsonl"
         self.directory = LogDirectory(directory)
         self._sealer = Sealer(self.directory, origin, LogSigner(origin, load_signer))
@@ -89,7 +81,11 @@ class AuditLog:
     def state(self) -> LogState:
         """What the database remembers."""
         with self._database.read() as connection:
-            return self._state(connection)
+            return remembered.read(connection, self.origin)
+
+    def has_own_key(self) -> bool:
+        """Whether `log.vkey` is that of `audit.signing_key`; raises whatever loading the key raises."""
+        return self._sealer.has_own_key()
 
     def check(self, *, replay: bool = False, own_key: bool = True) -> None:
         """Compare the log with the database: both ends, tiles and checkpoint; raises `AuditLogError`, repairs nothing.
@@ -137,18 +133,21 @@ class AuditLog:
         ):
             yield iter(rows.mappings())
 
-    def _state(self, connection: sa.Connection) -> LogState:
-        table = tables.audit_state
-        row = connection.execute(sa.select(table).where(table.c.origin == self.origin)).one_or_none()
-        if row is None:
-            return LogState()
-        head = Head(size=row.checkpoint_size, root=row.checkpoint_root, wal_bytes=row.checkpoint_wal_bytes)
-        return LogState(size=row.size, wal_bytes=row.wal_bytes, last_line_sha256=row.last_line_sha256, head=head)
+    @contextmanager
+    def signed(self, first: int, end: int) -> Iterator[Iterator[tuple[int, str]]]:
+        """(size, root in hex) of the checkpoints that the database remembers, over `first` + 1 to `end` entries."""
+        with self._database.read() as connection:
+            yield remembered.signed_checkpoints(connection, self.origin, first, end)
+
+    def phantoms(self, size: int) -> int:
+        """How many events of the database have a number, and are in no log of that size."""
+        with self._database.read() as connection:
+            return remembered.phantoms(connection, size)
 
     def _compared(self, file: wal.Wal, *, own_key: bool) -> LogState:
         """What the database remembers, once it was found in the files."""
         with self._database.read() as connection:
-            state = self._state(connection)
+            state = remembered.read(connection, self.origin)
             self._compare(connection, file, state)
         self._sealer.compare(file, state.head, state.size, own_key=own_key)
         return state
@@ -157,17 +156,10 @@ class AuditLog:
 
     def _seal(self, file: wal.Wal, state: LogState, *, everything: bool) -> LogState:
         """Sign what is due, and record it."""
-        for head in self._sealer.advance(file, state.head, state.size, everything=everything):
-            table = tables.audit_state
-            swap = table.update().where(
-                table.c.origin == self.origin, table.c.checkpoint_size == state.head.size, table.c.size >= head.size
-            )
-            values = {"size": head.size, "root": head.root, "wal_bytes": head.wal_bytes}
+        for signed in self._sealer.advance(file, state.head, state.size, everything=everything):
             with self._database.write("audit-checkpoint") as connection:
-                recorded = connection.execute(swap.values({f"checkpoint_{name}": v for name, v in values.items()}))
-                if recorded.rowcount != 1:
-                    raise _overtaken()
-            state = replace(state, head=head)
+                remembered.record_signed(connection, self.origin, state.head, signed)
+            state = replace(state, head=signed.head)
             self._unsigned_since = None
         return state
 
@@ -209,43 +201,13 @@ class AuditLog:
             wal_bytes=state.wal_bytes + len(data),
             last_line_sha256=hashlib.sha256(lines[-1]).hexdigest(),
         )
-        self._acknowledge(state, after, rows)
+        with self._database.write("audit-acknowledge") as connection:
+            numbers = [row["outbox_no"] for row in rows]
+            remembered.acknowledge(connection, self.origin, state, after, numbers)
         return after
 
-    def _acknowledge(self, before: LogState, after: LogState, rows: Sequence[dict[str, Any]]) -> None:
-        outbox, table = tables.outbox, tables.audit_state
-        values = {
-            "size": after.size,
-            "wal_bytes": after.wal_bytes,
-            "last_line_sha256": after.last_line_sha256,
-        }
-        with self._database.write("audit-acknowledge") as connection:
-            if before.size == 0:
-                head = {"checkpoint_size": 0, "checkpoint_root": "", "checkpoint_wal_bytes": 0}
-                connection.execute(table.insert().values(origin=self.origin, **values, **head))
-            else:
-                swap = table.update().where(table.c.origin == self.origin, table.c.size == before.size)
-                if connection.execute(swap.values(values)).rowcount != 1:
-                    raise _overtaken()
-            numbered = [(row["outbox_no"], before.size + index) for index, row in enumerate(rows)]
-            update_rows(connection, outbox, "outbox_no", ("seq",), numbered)
-
     def _line(self, row: dict[str, Any], seq: int) -> bytes:
-        """CloudEvents attributes (CNCF CloudEvents 1.0.2, section 3) of one event; absent ones are left out."""
-        attributes = {
-            "specversion": "1.0",
-            "id": row["event_id"],
-            "source": quote(self.origin, safe="/:@!$&'()*+,;=?~"),
-            "type": TYPE_PREFIX + row["type"],
-            "subject": row["subject"],
-            "time": row["time"],
-            "dataschema": f"urn:migrator:event:{row['type']}:1",
-            "data": json.loads(row["data"]),
-            "seq": seq,
-            "runid": row["run_id"],
-            "actor": row["actor"],
-        }
-        return canonical_json({name: value for name, value in attributes.items() if value is not None})
+        return entry_line(self.source, row, seq, canonical_json(json.loads(row["data"])).decode())
 
     def _compare(self, connection: sa.Connection, file: wal.Wal, state: LogState) -> None:
         size = file.size()
@@ -264,6 +226,8 @@ class AuditLog:
 
     def _require_waiting(self, connection: sa.Connection, file: wal.Wal, state: LogState) -> None:
         """Beyond the acknowledged end may stand what a crash leaves: events that still wait, and torn bytes."""
+        if file.size() - state.wal_bytes > BATCH * (ENTRY_BYTES + 1):
+            raise wal.differs(self.path, f"more bytes stand after line {state.size} than a crash can leave")
         table = tables.outbox
         waiting = table.c.seq.is_(None)
         if connection.execute(sa.select(table.c.outbox_no).where(waiting).limit(1)).first() is None:
@@ -275,14 +239,6 @@ class AuditLog:
                 raise wal.differs(self.path, f"lines stand after line {state.size} that the database does not know")
 
 
-def _overtaken() -> AuditLogError:
-    return AuditLogError(
-        "another process has moved the audit log on in the meantime",
-        hint="run one coordinator at a time, on one host",
-        changed=wal.KEPT,
-    )
-
-
 def _event_id(line: bytes) -> str | None:
     """Id of the event in a line; None for what a torn write left."""
     identifier = _member(line, "id") if line.endswith(b"\n") else None
@@ -291,8 +247,5 @@ def _event_id(line: bytes) -> str | None:
 
 def _member(line: bytes, name: str) -> object:
     """One attribute of an entry; None if it has none, or is no entry."""
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event.get(name) if isinstance(event, dict) else None
+    entry = parse(line)
+    return None if entry is None else entry.get(name)

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from migrator.audit.anchors import kept
-from migrator.audit.directory import CHECKPOINT, VKEY, LogDirectory
-from migrator.audit.sealing import open_checkpoint
+from migrator.audit.directory import CHECKPOINT, VKEY, LogDirectory, open_checkpoint
 from migrator.core.errors import AuditLogError
 from migrator.core.merkle import leaf_hash
 from migrator.core.notes import NoteError, open_note, parse_note

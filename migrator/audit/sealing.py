@@ -5,7 +5,8 @@
 2. Order: tiles and bundles durable; `checkpoints/<size>`; `checkpoint`; then the database is told (by the caller).
    Hence no checkpoint covers what the database does not know, nor is the database ahead of `checkpoint`.
 3. The tree that is signed grows from the tiles of the last checkpoint, whose root must be the recorded one: what is
-   signed extends what was signed. A checkpoint of a size that was signed before must be the same.
+   signed extends what was signed. A checkpoint of a size that was signed before must be the same; those that were
+   signed and not recorded, because of a crash, are made and recorded again.
 4. No two checkpoints are more than `EVERY` leaves apart. In bulk they fall on the edges of tiles, where no partial
    tile of leaves is needed, and up to `GROUP` of them share one trip to the disk.
 
@@ -21,12 +22,12 @@ from itertools import islice
 from typing import Final
 
 from migrator.audit import wal
-from migrator.audit.directory import CHECKPOINT, VKEY, LogDirectory
+from migrator.audit.directory import CHECKPOINT, VKEY, LogDirectory, open_checkpoint
 from migrator.audit.signing import LogSigner
-from migrator.core import notes, proofs, tiles
+from migrator.core import proofs, tiles
 from migrator.core.errors import AuditLogError
 from migrator.core.merkle import Frontier, leaf_hash
-from migrator.core.notes import Checkpoint, NoteError
+from migrator.core.notes import Checkpoint
 from migrator.core.tiles import GrowingTree, TileHashes
 
 EVERY: Final = 1000
@@ -42,6 +43,14 @@ class Head:
     size: int = 0
     root: str = ""
     wal_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """Checkpoints that are published and not recorded yet, the smallest first; `head` is the last of them."""
+
+    head: Head
+    checkpoints: tuple[Checkpoint, ...]
 
 
 @dataclass(slots=True)
@@ -69,20 +78,27 @@ class Sealer:
         self._tree: GrowingTree | None = None
         self._published: Checkpoint | None = None
         self._note: bytes | None = None
+        self._unrecorded: list[int] = []
 
     def publish_key(self, head: Head) -> None:
         """Write `log.vkey` for a log that has signed nothing yet; otherwise it must be there and be our key's."""
-        ours = f"{self._signer.verifier().encode()}\n".encode()
-        theirs = self._directory.read(VKEY)
-        if theirs is None and head.size == 0 and self._directory.read(CHECKPOINT) is None:
-            self._directory.put({VKEY: ours})
-        elif theirs is None:
-            raise self._refused(f"{VKEY} is missing")
-        elif theirs != ours:
+        if head.size == 0 and self._directory.read(VKEY) is None and self._directory.read(CHECKPOINT) is None:
+            self._directory.put({VKEY: self._own_key()})
+        elif not self.has_own_key():
             raise self._refused(
                 f"{VKEY} is not that of audit.signing_key: another key has signed this log",
                 hint="name or restore the key that the campaign began with, or the log's directory",
             )
+
+    def has_own_key(self) -> bool:
+        """Whether `log.vkey` is our key's; `AuditLogError` where it is missing, and whatever loading the key raises."""
+        theirs = self._directory.read(VKEY)
+        if theirs is None:
+            raise self._refused(f"{VKEY} is missing")
+        return theirs == self._own_key()
+
+    def _own_key(self) -> bytes:
+        return f"{self._signer.verifier().encode()}\n".encode()
 
     def compare(self, file: wal.Wal, head: Head, size: int, *, own_key: bool) -> None:
         """`checkpoint`, the right edge of the tiles, the WAL and the database fit together; `AuditLogError` if not.
@@ -107,16 +123,15 @@ class Sealer:
                 hint=f"`migrator audit verify` finds it; {wal.RESTORE}",
             )
 
-    def advance(self, file: wal.Wal, head: Head, size: int, *, everything: bool) -> Iterator[Head]:
-        """Sign what is due, or `everything`; the caller records each head before it takes the next.
+    def advance(self, file: wal.Wal, head: Head, size: int, *, everything: bool) -> Iterator[Signed]:
+        """Sign what is due, or `everything`; the caller records what is given before it takes the next.
 
         While the files of one group reach the disk, those of the next are made.
         """
         tree = self._tree_at(file, head, size)
-        published = self._published.size if self._published is not None else 0
-        targets = _due(head.size, size, published, everything=everything)
+        targets = _due(head.size, size, self._unrecorded, everything=everything)
         lines, offset = file.lines(head.wal_bytes), head.wal_bytes
-        self._tree = None  # while files are missing, the tree in memory runs ahead of them
+        self._tree, self._unrecorded = None, []  # while files are missing, the tree in memory runs ahead of them
         with ThreadPoolExecutor(1) as disk:
             before: tuple[_Group, Future[None]] | None = None
             while True:
@@ -125,7 +140,7 @@ class Sealer:
                     made, written = before
                     written.result()
                     self._publish(made.checkpoints)
-                    yield made.head
+                    yield Signed(head=made.head, checkpoints=tuple(made.checkpoints))
                     self._directory.drop_partials(made.full)
                 if not group.checkpoints:
                     break
@@ -159,9 +174,9 @@ class Sealer:
         self._directory.put(signed)
         newest = checkpoints[-1]
         note = signed[f"checkpoints/{newest.size}"]
-        if note != self._note:
+        if note != self._note and (self._published is None or self._published.size <= newest.size):
             self._directory.replace_checkpoint(note)
-        self._published, self._note = newest, note
+            self._published, self._note = newest, note
 
     def _sign(self, checkpoint: Checkpoint) -> bytes:
         """A signed note; the one that is kept where this size was signed before."""
@@ -184,6 +199,9 @@ class Sealer:
             self._published = self._compare_checkpoint(note, head, size)
             self._tree = self._load_tree(file, head)
             self._note = note
+            self._unrecorded = [kept for kept in self._directory.checkpoint_sizes() if head.size < kept <= size]
+            if self._published is not None and self._published.size > head.size:
+                self._unrecorded = sorted({*self._unrecorded, self._published.size})
         return self._tree
 
     def _compare_checkpoint(self, note: bytes | None, head: Head, size: int) -> Checkpoint | None:
@@ -238,30 +256,11 @@ class Sealer:
         return AuditLogError(f"the audit log {self._directory.path}: {finding}", hint=hint, changed=wal.KEPT)
 
 
-def open_checkpoint(note: bytes, key: bytes, origin: str, where: str) -> Checkpoint:
-    """A checkpoint of this log, verified by the text of its `log.vkey`; `AuditLogError` says what is wrong."""
-    try:
-        opened = notes.open_note(note, [key.decode("ascii")])
-        checkpoint = Checkpoint.parse(opened.body)
-    except (NoteError, UnicodeDecodeError) as error:
-        reason = str(error) if isinstance(error, NoteError) else f"{VKEY} is not text"
-        raise AuditLogError(
-            f"{where}: a checkpoint does not verify: {reason}", hint=wal.RESTORE, changed=wal.KEPT
-        ) from None
-    if checkpoint.origin != origin:
-        raise AuditLogError(
-            f"{where}: a checkpoint is of the log {checkpoint.origin!r}, not {origin!r}",
-            hint="check audit.directory and audit.origin",
-            changed=wal.KEPT,
-        )
-    return checkpoint
-
-
-def _due(signed: int, size: int, published: int, *, everything: bool) -> Iterator[int]:
-    """The sizes to sign. First the one that was published but not recorded, if a crash left it so."""
-    if published > signed:
-        yield published
-        signed = published
+def _due(signed: int, size: int, unrecorded: Sequence[int], *, everything: bool) -> Iterator[int]:
+    """The sizes to sign. First those that were signed but not recorded, if a crash left it so."""
+    for kept in unrecorded:
+        yield kept
+        signed = kept
     while size - signed >= EVERY:
         signed = (signed + EVERY) // tiles.WIDTH * tiles.WIDTH
         yield signed

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from migrator.core import tiles
 from migrator.core.errors import AuditLogError
 from migrator.private_files import sync_folder
 
@@ -21,6 +22,8 @@ RESTORE = (
 )
 _BLOCK = 64 * 1024
 _LONGEST = 16 * 1024 * 1024
+_LINE_BYTES = tiles.ENTRY_BYTES + 1
+"""An acknowledged line with its newline has at most so many."""
 
 
 class Wal:
@@ -35,12 +38,14 @@ class Wal:
         return os.fstat(self._descriptor).st_size
 
     def line_before(self, end: int) -> bytes | None:
-        """The line that ends at an offset, without its newline; None if no line ends there."""
+        """The line that ends at an offset, without its newline; None if no line ends there, or a monstrous one."""
         if end < 1 or os.pread(self._descriptor, 1, end - 1) != b"\n":
             return None
         blocks: list[bytes] = []
         position = end - 1
         while position > 0:
+            if end - position > _LINE_BYTES:
+                return None
             start = max(0, position - _BLOCK)
             block = os.pread(self._descriptor, position - start, start)
             _, newline, rest = block.rpartition(b"\n")
@@ -108,7 +113,7 @@ def read_lines(path: Path, end: int) -> Iterator[bytes]:
     with explained(path), os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
         read = 0
         while read < end:
-            line = file.readline()
+            line = file.readline(_LINE_BYTES)
             read += len(line)
             if not line.endswith(b"\n") or read > end:
                 raise AuditLogError(f"{path} was cut or altered at byte {read}", hint="restore it from a backup")

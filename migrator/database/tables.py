@@ -453,3 +453,12 @@ audit_state = Table(
     Column("checkpoint_root", String(64), nullable=False),
     Column("checkpoint_wal_bytes", BigInteger, nullable=False),
 )
+
+audit_checkpoint = Table(
+    # Every checkpoint that was signed: one that is no longer kept in the log's directory is missed.
+    "migrator_audit_checkpoint",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("root", String(64), nullable=False),
+)

@@ -92,6 +92,8 @@ ANOTHER_KEY = (
     "INSERT INTO migrator_data_key SELECT conversation_no + 100000, key_id + 1, key_service, wrapped_keyset, context, "
     f"created_at, destroyed_at FROM migrator_data_key WHERE {OF_FIRST_KEY}"
 )
+ANOTHER_EVENT = "INSERT INTO migrator_outbox SELECT 99999, 'x', type, subject, run_id, actor, time, data,"
+OF_LOG_OPENED = "FROM migrator_outbox WHERE type = 'log.opened'"
 FIRST_SEALED = "(SELECT min(conversation_no) FROM migrator_conversation WHERE mode = 'sealed')"
 FIRST_SHOWN = "(SELECT min(conversation_no) FROM migrator_conversation WHERE mode = 'server')"
 
@@ -121,6 +123,8 @@ FIRST_SHOWN = "(SELECT min(conversation_no) FROM migrator_conversation WHERE mod
         ("UPDATE migrator_outbox SET data = '{' WHERE seq = 5", {LINE}),
         ("UPDATE migrator_outbox SET run_id = 'run-x' WHERE seq = (SELECT max(seq) FROM migrator_outbox)", {LINE, RUN}),
         ("DELETE FROM migrator_outbox WHERE seq = 5", {LINE}),
+        (f"{ANOTHER_EVENT} 99999 {OF_LOG_OPENED}", {LINE}),
+        (f"{ANOTHER_EVENT} -1 {OF_LOG_OPENED}", {LINE}),
         ("DELETE FROM migrator_outbox WHERE type = 'key.created'", {LINE, KEY}),
         ("UPDATE migrator_outbox SET subject = NULL WHERE type = 'key.created'", {LINE, KEY}),
         ("DELETE FROM migrator_outbox WHERE type = 'conversation.rewrapped'", {LINE, RUN, CONVERSATION}),

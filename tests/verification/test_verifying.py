@@ -32,6 +32,7 @@ from tests.verification.support import (
 
 OWN_TABLES = {
     "migrator_verification", "migrator_verification_mismatch", "migrator_outbox", "migrator_audit_state",
+    "migrator_audit_checkpoint",
     "sqlite_sequence",
 }  # fmt: skip
 

@@ -31,3 +31,5 @@ def verify_anchors(anchors: Anchors, directory: LogDirectory, found: Verificatio
     if vouched < found.size:
         message = f"nobody else vouches for the last {found.size - vouched} of {found.size} entries"
         found.add(FindingKind.UNANCHORED_TAIL, message, vouched)
+    if not vouched and found.size:
+        found.not_checked.append("that whoever has the log's key did not write it anew: nobody else vouches for it")

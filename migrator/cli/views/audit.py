@@ -34,6 +34,7 @@ def verified(found: Verification) -> View:
     hidden = len(found.findings) - _SHOWN + found.more_findings
     if hidden > 0:
         lines.append(f"… {hidden:,} more; --output json lists the first {len(found.findings):,}")
+    lines += [f"not checked: {text}" for text in found.not_checked]
     lines.append("ok everything agrees" if found.ok else f"fail {counted(found.faults, 'fault')}; nothing was changed")
     return View(
         document={
@@ -47,6 +48,7 @@ def verified(found: Verification) -> View:
                 {"kind": f.kind.value, "note": f.kind.is_note, "message": f.message, "at": f.at} for f in found.findings
             ],
             "more_findings": found.more_findings,
+            "not_checked": found.not_checked,
         },
         lines=lines,
     )

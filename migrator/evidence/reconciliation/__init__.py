@@ -58,5 +58,7 @@ def _lines(campaign: Campaign, connection: sa.Connection, result: Reconciliation
             break
         if not same_event(object_of(line), row, number):
             result.add(FindingKind.LINE, number, "the line is not the event that the database has")
+    if phantoms := campaign.audit.phantoms(size):
+        result.add(FindingKind.LINE, "all", f"{phantoms} events of the database have numbers that no line has")
     waiting = connection.scalar(sa.select(sa.func.count()).select_from(table).where(table.c.seq.is_(None)))
     result.checked["waiting"] = waiting or 0

@@ -1,0 +1,27 @@
+"""Every checkpoint of the audit log that was signed is remembered, so that one that was taken away is missed."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0004"
+down_revision: str | None = "0003"
+branch_labels: Sequence[str] | None = None
+depends_on: Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    """Make the table. What was signed before is remembered by its last checkpoint alone."""
+    op.create_table(
+        "migrator_audit_checkpoint",
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("root", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("origin", "size"),
+    )
+
+
+def downgrade() -> None:
+    """Drop it."""
+    op.drop_table("migrator_audit_checkpoint")
