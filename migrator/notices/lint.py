@@ -59,7 +59,7 @@ class Finding:
 
 
 def lint(templates: Iterable[Template]) -> list[Finding]:
-    """Everything that is wrong with these templates, in the order of their files' lines."""
+    """Everything that is wrong with these templates: first what is in a line, then what is of a whole template."""
     return [
         Finding(template=template, line=fault.line, rule=fault.rule, reason=fault.reason)
         for template in templates
@@ -83,8 +83,13 @@ def _faults(template: Template) -> tuple[Fault, ...]:
         readable = checked(template)
     except FaultyTemplateError as fault:
         return (Fault(fault.line, Rule.TEMPLATE, fault.reason),)
-    found = [*_source(template), *_plurals(template), *_cases(template, readable)]
-    return tuple(sorted(set(found), key=lambda fault: (fault.line, fault.rule, fault.reason)))
+    in_lines = {*_source(template), *_plurals(template)}
+    known = {(fault.rule, fault.reason) for fault in in_lines}
+    whole = {fault for fault in _cases(template, readable) if (fault.rule, fault.reason) not in known}
+    return (
+        *sorted(in_lines, key=lambda fault: (fault.line, fault.rule, fault.reason)),
+        *sorted(whole, key=lambda fault: (fault.rule, fault.reason)),
+    )
 
 
 def _source(template: Template) -> Iterator[Fault]:
@@ -138,6 +143,7 @@ def _cases(template: Template, readable: CheckedTemplate) -> Iterator[Fault]:
     if number > MAX_CASES:
         yield Fault(0, Rule.TEMPLATE, f"its conditions tell {number:,} cases apart, over {MAX_CASES:,}")
         return
+    looked_at: set[str] = set()
     for chosen in product(*domains.values()):
         case = dict(zip(domains, chosen, strict=True))
         try:
@@ -145,14 +151,16 @@ def _cases(template: Template, readable: CheckedTemplate) -> Iterator[Fault]:
         except FaultyTemplateError as fault:
             yield Fault(fault.line, Rule.TEMPLATE, fault.reason)
             continue
-        yield from _said(template, kind, filled)
+        yield from _said(template, kind, filled, looked_at)
 
 
-def _said(template: Template, kind: NoticeKind | None, filled: language.Filled) -> Iterator[Fault]:
+def _said(template: Template, kind: NoticeKind | None, filled: language.Filled, looked_at: set[str]) -> Iterator[Fault]:
+    """What one reader is told; `looked_at`: lines that others were told as well."""
     parts = layout.sections(filled.body)
     text = layout.as_text(parts, template.locale)
-    for line in (filled.subject, *text.split("\n")):
+    for line in {filled.subject, *text.split("\n")} - looked_at:
         yield from wording.of_line(line, 0, template.locale)
+        looked_at.add(line)
     documents = [(text, {part.role for part in parts if part.blocks and part.role})]
     if filled.html is not None:
         page = markup.check(filled.html, template.locale, help_address=_mark("help_url"))

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from email import policy
 from email.errors import MessageError
 from email.headerregistry import Address, AddressHeader
 from email.message import EmailMessage
@@ -18,6 +19,8 @@ _LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _LONGEST_LOCAL: Final = 64
 _LONGEST: Final = 254
+_POLICY: Final = policy.SMTP.clone(cte_type="7bit")
+"""Lines end as RFC 2049 has them before they are encoded; not every server on the way takes 8-bit text (RFC 6152)."""
 
 
 def parse_address(text: str) -> Address | None:
@@ -65,7 +68,7 @@ def compose(rendered: Rendered, *, sender: Address, to: Address, headers: Mappin
     `headers` are those that the message's way demands, such as `automatic`'s. Raises `ValueError` for one that has a
     line break in it, or that is written here already.
     """
-    message = EmailMessage()
+    message = EmailMessage(_POLICY)
     message["From"] = sender
     message["To"] = to
     message["Subject"] = rendered.subject

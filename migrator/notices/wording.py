@@ -41,9 +41,9 @@ class Fault:
 
 
 _PHRASES: Final = {
-    "en": r"try (our|the new)|upgrade|premium|discount|% off|special offer|free trial|exciting|excited to|great news"
-    r"|don.t miss|best.in.class|award.winning|subscribe|sign up (now|today)|download (our|the new) app|recommend(s|ed)?"
-    r"|we think you.ll love|hurry|act now|limited time|check out",
+    "en": r"try (our|the new)|upgrade|premium|discount|[0-9]+ ?% off|special offer|free trial|exciting|excited to"
+    r"|great news|don.t miss|best.in.class|award.winning|subscribe|sign up (now|today)|download (our|the new) app"
+    r"|recommend(s|ed)?|we think you.ll love|hurry|act now|limited time|check out",
     "de": r"jetzt (testen|ausprobieren|sichern|upgraden)|upgrade|premium|rabatt|sonderangebot|kostenlos testen|spannend"
     r"|tolle neuigkeiten|verpassen sie nicht|abonnieren|empfehlen wir|wir freuen uns|nur für kurze zeit|entdecken sie",
     "fr": r"essayez (notre|le nouveau|la nouvelle)|premium|remise|offre spéciale|essai gratuit|bonne nouvelle"

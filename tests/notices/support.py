@@ -100,9 +100,9 @@ def own_templates(folder: Path, **files: str) -> dict[str, Any]:
 
 
 def shown_sha256(message: EmailMessage) -> str:
-    """The digest of what a message shows: subject, text, HTML."""
+    """The digest of what a message shows: subject, text, HTML, lines ending in LF."""
     parts = [message.get_body((kind,)) for kind in ("plain", "html")]
-    shown = [str(message["Subject"]), *(part.get_content() for part in parts if part is not None)]
+    shown = [str(message["Subject"]), *(part.get_content().replace("\r\n", "\n") for part in parts if part is not None)]
     return hashlib.sha256(rfc8785.dumps(shown)).hexdigest()
 
 
