@@ -111,7 +111,7 @@ class LabyrinthStore:
 
     def devices_of(self, account_ids: Sequence[str]) -> list[Device]:
         """The devices of some accounts, by account and id; ones whose row can't be understood are left out."""
-        found = map(meaning.device, self._by_id(device, device.c.account_id, account_ids))
+        found = map(meaning.device, self._by_id(_DEVICES, device.c.account_id, account_ids))
         return sorted((known for known in found if known is not None), key=lambda d: (d.account_id, d.device_id))
 
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
