@@ -23,7 +23,8 @@ from migrator.core.model import Environment
 from migrator.core.settings import Settings
 from migrator.database import schema, tables
 from migrator.database.connect import Database
-from migrator.keyservices.interface import KeyRefusal, KeyService
+from migrator.key_routing import KeyServices
+from migrator.keyservices.interface import KeyRefusal
 from migrator.schemes.interface import Scheme
 from migrator.secrets import absolute_url, resolve_text
 from migrator.stores.interface import MessageStore
@@ -39,52 +40,6 @@ class CampaignSpec:
     actor: str
 
 
-class KeyServices:
-    """The campaign's key services: which one wraps for a region, which one unwraps what it wrapped."""
-
-    def __init__(self, settings: Settings, directory: Path) -> None:
-        self._regions = settings.keys.regions
-        self._default = settings.keys.service
-        self._directory = directory
-        self._open: dict[str, KeyService] = {}
-
-    def default(self) -> KeyService:
-        """The service of the campaign itself."""
-        return self._at(self._default)
-
-    def for_region(self, region: str | None) -> KeyService | None:
-        """The service for an account's region: None where regions have services and this one has none."""
-        if not self._regions or region is None:
-            return self.default()
-        address = self._regions.get(region)
-        return None if address is None else self._at(address)
-
-    def all(self) -> list[KeyService]:
-        """Every service that is configured, opened."""
-        return [self._at(address) for address in dict.fromkeys((self._default, *self._regions.values()))]
-
-    def has_for_region(self, region: str | None) -> bool:
-        """Whether `for_region` knows a service, be it usable at this moment or not."""
-        return not self._regions or region is None or region in self._regions
-
-    def named(self, name: str) -> KeyService:
-        """The service that recorded `name` beside what it wrapped."""
-        for address in (self._default, *self._regions.values()):
-            service = self._at(address)
-            if service.name == name:
-                return service
-        raise KeyServiceError(
-            f"no configured key service is {name!r}, which wrapped this key",
-            hint="put it back under [keys]: what it wrapped can be read with it alone",
-        )
-
-    def _at(self, address: str) -> KeyService:
-        if address not in self._open:
-            implementation, rest = plugins.key_service_class(address)
-            self._open[address] = implementation.open(rest, directory=self._directory)
-        return self._open[address]
-
-
 class Campaign:
     """An open campaign. Everything that it opens is closed by `close`; services take it as their first argument."""
 
@@ -94,7 +49,7 @@ class Campaign:
         self.clock = spec.clock
         self.actor = spec.actor
         self.name = spec.settings.campaign.name
-        self.key_services = KeyServices(spec.settings, spec.directory)
+        self.key_services = KeyServices(spec.settings.keys, spec.directory)
         url = resolve_text(spec.settings.database.url, spec.directory)
         self.database = Database(
             absolute_url(url, spec.directory), schema=spec.settings.database.schema_name, read_only=read_only

@@ -80,7 +80,7 @@ def living_keys(connection: sa.Connection, conversation_nos: Sequence[int]) -> d
 def unwrap(campaign: Campaign, keys: Sequence[StoredKey]) -> list[DataKey | MigratorError]:
     """Unwrap data keys afresh: one call for each key service. An error in a key's place says why it can't be used.
 
-    Raises `KeyServiceUnavailableError`.
+    What is wrong with a service as a whole is raised: it says nothing about the keys.
     """
     results: dict[int, DataKey | MigratorError] = {}
     by_service: dict[str, list[int]] = {}
@@ -94,11 +94,10 @@ def unwrap(campaign: Campaign, keys: Sequence[StoredKey]) -> list[DataKey | Migr
 
 def _answers(campaign: Campaign, service: str, keys: Sequence[StoredKey]) -> list[DataKey | MigratorError]:
     try:
-        unwrapped = campaign.key_services.named(service).unwrap(
-            [(key.wrapped_keyset, key.context.encode("utf-8", "surrogatepass")) for key in keys]
-        )
+        found = campaign.key_services.named(service)
     except KeyServiceError as error:
         return [error for _ in keys]
+    unwrapped = found.unwrap([(key.wrapped_keyset, key.context.encode("utf-8", "surrogatepass")) for key in keys])
     return [_data_key(key, answer) for key, answer in zip(keys, unwrapped, strict=True)]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a server may be away: a restart or a failover of a PostgreSQL cluster."""
@@ -23,16 +24,26 @@ _FIRST_WAIT: Final = 0.05
 _LONGEST_WAIT: Final = 2.0
 
 
-def patiently(action: Callable[[], T], passing: type[Exception], *, seconds: float = PATIENCE_SECONDS) -> T:
-    """What `action` returns; errors of the type `passing` are waited out for so many seconds, then raised."""
+def patiently(
+    action: Callable[[], T],
+    passing: type[E],
+    *,
+    seconds: float = PATIENCE_SECONDS,
+    at_least: Callable[[E], float] = lambda _: 0.0,
+) -> T:
+    """What `action` returns; errors of the type `passing` are waited out for so many seconds, then raised.
+
+    `at_least`: how long the error says that no further try is worth while, in seconds.
+    """
     deadline = time.monotonic() + seconds
     for wait in _waits():
         try:
             return action()
-        except passing:
-            if time.monotonic() + wait > deadline:
+        except passing as error:
+            pause = max(wait, at_least(error))
+            if time.monotonic() + pause > deadline:
                 raise
-            time.sleep(wait)
+            time.sleep(pause)
     raise AssertionError("the waits never end")
 
 

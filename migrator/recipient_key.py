@@ -22,6 +22,7 @@ from migrator.core.clock import format_time
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import ConfigError, IntegrityError, KeyServiceError
 from migrator.database import tables
+from migrator.key_routing import PatientKeyService
 from migrator.keyservices.interface import KeyRefusal, KeyService
 
 X25519: Final = "X25519"
@@ -73,7 +74,7 @@ class RecipientPrivateKey:
         raise TypeError("a recipient key does not leave its process")
 
 
-def create(campaign_name: str, key_service: KeyService, kem: str, now: datetime) -> dict[str, Any]:
+def create(campaign_name: str, key_service: KeyService | PatientKeyService, kem: str, now: datetime) -> dict[str, Any]:
     """A fresh key pair as a row of `migrator_recipient_key`, its private half wrapped by the key service."""
     if kem not in _SUITES:
         raise ConfigError(f"keys.recipient_kem {kem!r} is not known", hint=f"it is {X25519} or {MLKEM768_X25519}")

@@ -73,11 +73,11 @@ def _database(campaign: Campaign) -> SetupStep:
 def _key_services(campaign: Campaign) -> list[SetupStep]:
     """Make the keys that are missing, unless something is wrapped under one that can't be opened."""
     keys = campaign.settings.keys
-    addresses = list(dict.fromkeys([keys.service, *keys.regions.values()]))
+    addresses = list(dict.fromkeys([keys.service, *keys.regions.values()]))  # a former one is not made anew
     recorded = _recorded_key_services(campaign)
     opened: dict[str, str] = {}
     refused: list[KeyServiceError] = []
-    for address in addresses:
+    for address in campaign.key_services.addresses():
         try:
             opened[address] = _open(campaign, address).name
         except KeyServiceError as error:

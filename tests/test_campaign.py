@@ -1,4 +1,4 @@
-"""An open campaign: its own database only, the right key service for a region, and nothing opened for nothing."""
+"""An open campaign: its own database only, and nothing opened for nothing."""
 
 import pickle
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from migrator.campaign import Campaign, CampaignSpec, KeyServices, open_campaign
-from migrator.core.errors import ConfigError, DatabaseError, KeyServiceError, SourceError
+from migrator.campaign import Campaign, CampaignSpec, open_campaign
+from migrator.core.errors import ConfigError, DatabaseError, SourceError
 from migrator.core.settings import Settings
 from migrator.database import tables
-from tests.execution.bench import Bench, settings_of
+from tests.execution.bench import Bench
 
 
 @pytest.fixture
@@ -92,50 +92,3 @@ def test_closing_twice_is_fine(bench: Bench) -> None:
     campaign = Campaign(bench.spec)
     campaign.close()
     campaign.close()
-
-
-# --- key services ---
-
-
-def services(bench: Bench, **regions: str) -> KeyServices:
-    """Those of a campaign with regions."""
-    return KeyServices(settings_of({"keys": {"regions": regions}}), bench.folder)
-
-
-def test_one_service_for_all_where_no_region_has_its_own(bench: Bench) -> None:
-    """Also for who lives nowhere."""
-    found = services(bench)
-    for region in ("EU", None, ""):
-        service = found.for_region(region)
-        assert service is not None
-        assert service.name == "local:keys#migrator"
-        assert found.has_for_region(region)
-
-
-def test_regions_have_theirs_or_none(tmp_path: Path) -> None:
-    """A region that is not listed has none, however near; who lives nowhere has the campaign's own."""
-    bench = Bench(tmp_path / "regions", keys={"regions": {"EU": "local:eu#migrator"}})
-    found = services(bench, EU="local:eu#migrator")
-    known = {region: found.for_region(region) for region in ("EU", "US", "eu", None)}
-    names = {region: service.name if service else None for region, service in known.items()}
-    assert names == {"EU": "local:eu#migrator", "US": None, "eu": None, None: "local:keys#migrator"}
-    assert {region: found.has_for_region(region) for region in names} == {
-        region: name is not None for region, name in names.items()
-    }
-
-
-def test_asking_whether_opens_nothing(bench: Bench) -> None:
-    """A plan can be made while a region's key service is away."""
-    found = services(bench, EU="local:not-there#migrator")
-    assert found.has_for_region("EU")
-    with pytest.raises(KeyServiceError):
-        found.for_region("EU")
-
-
-def test_who_wrapped_it_unwraps_it(bench: Bench) -> None:
-    """By the recorded name; one that is not configured any more is said, with its name and a remedy."""
-    found = services(bench)
-    assert found.named("local:keys#migrator") is found.default()
-    with pytest.raises(KeyServiceError, match="local:old#migrator") as caught:
-        found.named("local:old#migrator")
-    assert "[keys]" in caught.value.hint

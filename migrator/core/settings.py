@@ -124,10 +124,14 @@ class DatabaseSettings(_Section):
 
 
 class KeysSettings(_Section):
-    """Who wraps the data keys, and the kind of recipient key that `init` makes."""
+    """Who wraps the data keys, and the kind of recipient key that `init` makes.
+
+    `regions`: region → service; `former`: any label → a service that wrapped keys once and wraps nothing new.
+    """
 
     service: str = "local:keys#migrator"
     regions: dict[str, str] = {}
+    former: dict[str, str] = {}
     allow_local_keys: bool = False
     recipient_kem: Literal["X25519", "MLKEM768_X25519"] = "X25519"
 
@@ -210,7 +214,7 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _production_is_guarded(self) -> Self:
-        services = [self.keys.service, *self.keys.regions.values()]
+        services = [self.keys.service, *self.keys.regions.values(), *self.keys.former.values()]
         if (
             self.campaign.environment is Environment.PRODUCTION
             and not self.keys.allow_local_keys

@@ -127,7 +127,7 @@ def _outcome(campaign: Campaign, conversation: Conversation | None, gathered: Ga
     decision = decide(gathered.facts, policy_of(campaign), campaign.clock.now())
     if decision.reason is not None:
         return decision.reason.outcome
-    if not campaign.key_services.has_for_region(gathered.region):
+    if not campaign.key_services.has_for_regions(gathered.regions):
         return Outcome.HELD_NO_KEY_SERVICE.value
     return None
 
@@ -143,7 +143,7 @@ def _work(
         conversation_no=item.conversation_no,
         conversation=conversation,
         ref=refs[item.conversation_id],
-        region=gathered.region,
+        regions=gathered.regions,
         exporters=exporters,
         newest_export_no=gathered.newest_export_no,
         visible=item.visible,

@@ -10,19 +10,14 @@ from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.envelope import DataKey, key_context
-from migrator.core.errors import IntegrityError, KeyProblem, KeyServiceError
+from migrator.core.errors import ConfigError, IntegrityError, KeyServiceError
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.database.bulk import insert_rows
 from migrator.execution.work import Work
-from migrator.keyservices.interface import KeyRefusal, RefusalKind
+from migrator.key_routing import PatientKeyService
+from migrator.keyservices.interface import KeyRefusal
 
-_KINDS = {
-    KeyProblem.UNKNOWN_KEY: RefusalKind.UNKNOWN_KEY,
-    KeyProblem.DISABLED: RefusalKind.DISABLED,
-    KeyProblem.DENIED: RefusalKind.DENIED,
-    KeyProblem.MISCONFIGURED: RefusalKind.DENIED,
-}
 _COLUMNS = ("conversation_no", "key_id", "key_service", "wrapped_keyset", "context", "created_at")
 
 
@@ -45,27 +40,27 @@ class WrappedKey:
 def make_keys(campaign: Campaign, works: Sequence[Work]) -> list[WrappedKey | KeyRefusal]:
     """A wrapped data key for each conversation: one call a key service, whatever their number.
 
-    Raises `KeyServiceUnavailableError`; a service that refuses for good is a refusal of each of its conversations.
+    A refusal costs its conversation; what is wrong with a service as a whole is raised, and stops the run.
     """
     results: dict[int, WrappedKey | KeyRefusal] = {}
-    by_region: dict[str | None, list[Work]] = {}
+    by_regions: dict[frozenset[str | None], list[Work]] = {}
     for work in works:
-        by_region.setdefault(work.region, []).append(work)
-    for region, group in by_region.items():
-        results.update(_wrap(campaign, region, group))
+        by_regions.setdefault(work.regions, []).append(work)
+    by_service: dict[PatientKeyService, list[Work]] = {}
+    for regions, group in by_regions.items():
+        service = campaign.key_services.for_regions(regions)
+        if service is None:
+            raise ConfigError("a conversation without a key service was to be opened", hint="this is a bug in migrator")
+        by_service.setdefault(service, []).extend(group)
+    for service, group in by_service.items():
+        results.update(_wrap(campaign, service, group))
     return [results[work.conversation_no] for work in works]
 
 
-def _wrap(campaign: Campaign, region: str | None, works: Sequence[Work]) -> dict[int, WrappedKey | KeyRefusal]:
+def _wrap(campaign: Campaign, service: PatientKeyService, works: Sequence[Work]) -> dict[int, WrappedKey | KeyRefusal]:
     keys = [DataKey.generate() for _ in works]
     contexts = [key_context(campaign.name, work.ref, key.key_id) for work, key in zip(works, keys, strict=True)]
-    try:
-        service = campaign.key_services.for_region(region)
-        if service is None:
-            raise KeyServiceError("the region has no key service")
-        wrapped = service.wrap([(key.to_keyset(), context) for key, context in zip(keys, contexts, strict=True)])
-    except KeyServiceError as error:
-        return {work.conversation_no: KeyRefusal(_KINDS[error.problem], error.message) for work in works}
+    wrapped = service.wrap([(key.to_keyset(), context) for key, context in zip(keys, contexts, strict=True)])
     return {
         work.conversation_no: answer
         if isinstance(answer, KeyRefusal)
@@ -91,10 +86,23 @@ def insert_keys(connection: sa.Connection, campaign: Campaign, keys: Sequence[tu
     insert_rows(connection, tables.data_key, _COLUMNS, rows)
 
 
+def in_place(connection: sa.Connection, campaign: Campaign, work: Work) -> bool:
+    """Whether a conversation's data key is wrapped where its accounts live by now; also where it has none."""
+    table = tables.data_key
+    name = connection.scalar(
+        sa.select(table.c.key_service).where(
+            table.c.conversation_no == work.conversation_no, table.c.destroyed_at.is_(None)
+        )
+    )
+    service = campaign.key_services.for_regions(work.regions)
+    return name is None or (service is not None and service.name == name)
+
+
 def load_key(connection: sa.Connection, campaign: Campaign, conversation_no: int) -> tuple[DataKey, str] | Outcome:
     """The data key of a conversation that must have one, and the service that wrapped it, by a fresh unwrap.
 
-    Where it can't be had, how the conversation fails: it alone, whatever became of its key.
+    Where it can't be had, how the conversation fails: it alone, whatever became of its key. What is wrong with the
+    service as a whole is raised, and stops the run.
     """
     table = tables.data_key
     row = connection.execute(
@@ -104,11 +112,12 @@ def load_key(connection: sa.Connection, campaign: Campaign, conversation_no: int
         return Outcome.FAILED_INTEGRITY
     try:
         service = campaign.key_services.named(row.key_service)
-        answer = service.unwrap([(row.wrapped_keyset, row.context.encode())])[0]
-        if isinstance(answer, KeyRefusal):
-            return Outcome.FAILED_KEY_SERVICE
-        return DataKey.from_keyset(answer, row.key_id), row.key_service
     except KeyServiceError:
         return Outcome.FAILED_KEY_SERVICE
+    answer = service.unwrap([(row.wrapped_keyset, row.context.encode())])[0]
+    if isinstance(answer, KeyRefusal):
+        return Outcome.FAILED_KEY_SERVICE
+    try:
+        return DataKey.from_keyset(answer, row.key_id), row.key_service
     except IntegrityError:
         return Outcome.FAILED_INTEGRITY

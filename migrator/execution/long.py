@@ -20,7 +20,7 @@ from migrator.core.model import Cursor, MessageRow
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.database.bulk import chunks, insert_rows
-from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
+from migrator.execution.keys import WrappedKey, in_place, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import GAP_COLUMNS, MESSAGE_COLUMNS, Sealed, count, gap_key, seal_page, storable
 from migrator.execution.showing import Shown, show
@@ -68,11 +68,18 @@ def rewrap_long(recorder: Recorder, material: Material, work: Work) -> None:
 
 
 def _begin(recorder: Recorder, work: Work) -> _Position | Outcome:
-    """Where to go on: behind the last page of this run, or at the start with a new data key."""
+    """Where to go on: behind the last page of this run, or at the start with a new data key.
+
+    Also at the start where the owner has moved to a region that another key service serves.
+    """
     campaign, table = recorder.campaign, tables.progress
     with campaign.database.read() as connection:
         row = connection.execute(sa.select(table).where(table.c.conversation_no == work.conversation_no)).one_or_none()
-        if row is not None and row.run_id == recorder.assignment.run_id and not recorder.dry:
+        if (
+            row is not None
+            and (row.run_id == recorder.assignment.run_id and not recorder.dry)
+            and in_place(connection, campaign, work)
+        ):
             loaded = load_key(connection, campaign, work.conversation_no)
             if isinstance(loaded, Outcome):
                 return loaded

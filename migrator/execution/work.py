@@ -10,14 +10,14 @@ from migrator.core.model import Conversation
 class Work:
     """A conversation that the policy lets open now, with all that opening it needs.
 
-    `planned` is the plan's count of its messages, `exporters` the accounts whose exports may be used, `visible` whether
-    readers see an earlier state of it, `partial` whether an earlier transaction wrote some of it.
+    `regions` decide who wraps its data key (`migrator.key_routing`). `exporters`: accounts whose exports may be used,
+    `visible`: readers see an earlier state of it, `partial`: an earlier transaction wrote some of it.
     """
 
     conversation_no: int
     conversation: Conversation
     ref: str
-    region: str | None
+    regions: frozenset[str | None]
     exporters: tuple[str, ...]
     newest_export_no: int
     visible: bool

@@ -4,7 +4,7 @@ The hot path of planning. `tests/facts/test_judging.py` holds that it decides as
 `FactsReader` gathers. What a standing amounts to is kept for the accounts of this and the last few pages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
@@ -22,15 +22,17 @@ _KEPT_ACCOUNTS = 100_000
 """Accounts of one generation; two are kept. About 100 bytes each."""
 
 
-Judged = tuple[Decision, int, str | None, bool, int, int]
+Judged = tuple[Decision, int, frozenset[str | None], bool, int, int]
 """The decision for one conversation, and what planning needs beside it, in this order:
 
-the messages (of the source, or that history exports claim to hold, whichever are more); the owner's region; whether
-anybody's export covers one of the messages; the messages that history exports claim; the number of the newest export.
+the messages (of the source, or that history exports claim to hold, whichever are more); the regions that decide who
+wraps its data key (the owner's; of a shared room those of all members); whether anybody's export covers one of the
+messages; the messages that history exports claim; the number of the newest export.
 """
 
 
 _Kinds = tuple[Member, Member, Member, Member]
+_NOWHERE: frozenset[str | None] = frozenset((None,))
 _NO_COVERAGE: tuple[frozenset[str], int, int] = (frozenset(), 0, 0)
 
 
@@ -41,7 +43,7 @@ class _Mark(NamedTuple):
     """
 
     members: _Kinds
-    region: str | None
+    regions: frozenset[str | None]
     standing: Standing | None
 
 
@@ -94,8 +96,9 @@ class Judge:
             decision = decisions.get(pattern)
             if decision is None:
                 decision = decisions[pattern] = judge(Pattern(*pattern), quorum)
-            region = marks[owner].region if owner is not None and owner in marks else None
-            judged.append((decision, messages, region, bool(exporters), claimed, newest))
+            judged.append(
+                (decision, messages, _regions(owner, accounts[identifier], marks), bool(exporters), claimed, newest)
+            )
         return judged
 
     def _for_thread(self, standing: Standing, conversation: Conversation) -> _Kinds:
@@ -119,8 +122,14 @@ class Judge:
     def _mark(self, standing: Standing) -> _Mark:
         reason = account_reason(standing.facts, self._policy, self._as_of)
         if standing.scoped:
-            return _Mark(_MEMBERS[reason], standing.region, standing)
+            return _Mark(_MEMBERS[reason], frozenset((standing.region,)), standing)
         mark = self._same.get((reason, standing.region))
         if mark is None:
-            mark = self._same[reason, standing.region] = _Mark(_MEMBERS[reason], standing.region, None)
+            mark = self._same[reason, standing.region] = _Mark(_MEMBERS[reason], frozenset((standing.region,)), None)
         return mark
+
+
+def _regions(owner: str | None, accounts: Sequence[str], marks: Mapping[str, _Mark]) -> frozenset[str | None]:
+    if owner is None:
+        return frozenset().union(*[marks[account].regions for account in accounts])
+    return marks[owner].regions if owner in marks else _NOWHERE

@@ -22,7 +22,8 @@ class Gathered:
     """Facts of one conversation, and what execution needs beside the decision."""
 
     facts: ConversationFacts
-    region: str | None
+    regions: frozenset[str | None]
+    """Which decide who wraps its data key: the owner's; of a shared room those of all members."""
     claimed_messages: int
     """Messages that history exports claim to hold."""
     newest_export_no: int
@@ -58,8 +59,9 @@ class FactsReader:
             exporters=frozenset(coverage.exporters) if coverage else frozenset(),
             orphan=conversation.orphan,
         )
-        owner = None if conversation.owner_id is None else self._standings.get(conversation.owner_id)
-        return Gathered(facts, owner.region if owner else None, claimed, coverage.newest if coverage else 0)
+        living_there = accounts if conversation.owner_id is None else (conversation.owner_id,)
+        regions = frozenset(self._standings[a].region if a in self._standings else None for a in living_there)
+        return Gathered(facts, regions, claimed, coverage.newest if coverage else 0)
 
     def _load(self, connection: sa.Connection, account_ids: Iterable[str]) -> None:
         """Make room before a page, so that its own accounts are never dropped in the middle of it."""

@@ -88,7 +88,7 @@ class PagePlanner:
             return EXTEND if extends else Outcome.ALREADY_SERVER.value
         if reason is not None:
             return _OUTCOMES[reason]
-        if not self._campaign.key_services.has_for_region(judged[2]):
+        if not self._campaign.key_services.has_for_regions(judged[2]):
             return Outcome.HELD_NO_KEY_SERVICE.value
         return REWRAP
 

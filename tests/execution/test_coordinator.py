@@ -1,7 +1,7 @@
 """When what a run needs fails: it stops, says so with status 24, leaves nothing half, and goes on afterwards."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from migrator import lease, plugins
+from migrator import key_routing, lease
 from migrator.campaign import Campaign
 from migrator.core.errors import (
     RESUMABLE,
@@ -23,10 +23,10 @@ from migrator.core.errors import (
 )
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.database import connect, tables
-from migrator.keyservices.interface import KeyRefusal, RefusalKind
-from migrator.keyservices.local import LocalKeyService
+from migrator.execution import status
 from tests.execution.bench import Bench, run_in
 from tests.execution.inline import StopAfter
+from tests.support.key_services import switch
 
 OWNERS = ("alice", "bob", "carol")
 DONE = {f"in-{owner}/x": ("rewrapped", 5, 0) for owner in OWNERS}
@@ -110,45 +110,6 @@ def after_first_unit(do: Callable[[Campaign], object]) -> Callable[[Campaign], N
 # --- key services ---
 
 
-class Flaky:
-    """A key service over a real one, that can be down or refuse."""
-
-    down = False
-    refuses = False
-    real: Any = None
-    name = "local:keys#migrator"
-
-    @classmethod
-    def open(cls, _address: str, *, directory: Path) -> "Flaky":
-        """On the campaign's own key."""
-        opened = cls()
-        opened.real = LocalKeyService.open("keys#migrator", directory=directory)
-        return opened
-
-    def wrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
-        """As the real one, if it is there."""
-        if Flaky.down:
-            raise KeyServiceUnavailableError("the key service does not answer")
-        if Flaky.refuses:
-            return [KeyRefusal(RefusalKind.DISABLED, "the key is disabled") for _ in items]
-        wrapped: list[bytes | KeyRefusal] = self.real.wrap(items)
-        return wrapped
-
-    def unwrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
-        """As the real one."""
-        unwrapped: list[bytes | KeyRefusal] = self.real.unwrap(items)
-        return unwrapped
-
-
-@pytest.fixture
-def flaky(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A region's key service found as any plug-in is: by the kind in its address."""
-    found = plugins.key_service_class
-    monkeypatch.setattr(Flaky, "down", False)
-    monkeypatch.setattr(Flaky, "refuses", False)
-    monkeypatch.setattr(plugins, "key_service_class", lambda a: (Flaky, "") if a.startswith("flaky:") else found(a))
-
-
 def serve_from(bench: Bench, **regions: str) -> None:
     """Give regions a key service of their own."""
     settings = bench.spec.settings
@@ -156,42 +117,71 @@ def serve_from(bench: Bench, **regions: str) -> None:
     bench.spec = replace(bench.spec, settings=settings.model_copy(update={"keys": keys}))
 
 
-@pytest.mark.usefixtures("flaky")
-def test_a_key_service_that_is_down_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was shown before stays; what needed the key has nothing; when it is back, the run goes on."""
+@pytest.mark.usefixtures("switched")
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        ("down", KeyServiceUnavailableError),
+        ("throttled:60", KeyServiceUnavailableError),
+        ("disabled", RunStoppedError),
+        ("denied", RunStoppedError),
+        ("unknown", RunStoppedError),
+        ("item-disabled", RunStoppedError),
+    ],
+)
+def test_a_failing_key_service_stops_the_run(tmp_path: Path, behaviour: str, error: type[MigratorError]) -> None:
+    """What was shown before stays; what needed the key has nothing, and no outcome; once mended, the run goes on."""
     bench = bench_in(tmp_path)
-    serve_from(bench, US="flaky:us")
+    serve_from(bench, US="switched:keys#migrator")
     plan = bench.plan().plan_id
-    monkeypatch.setattr(Flaky, "down", True)
-    error = fails(bench, plan, KeyServiceUnavailableError)
-    assert "does not answer" in error.message
+    switch(bench.folder / "keys", behaviour)
+    told = fails(bench, plan, error)
     (run,) = bench.all(tables.run)
     assert (run["state"], run["stop_reason"]) == ("stopped", StopReason.SERVICE_DOWN.value)
+    assert run["stop_detail"] == told.message
     assert [event["reason"] for event in bench.events("run.paused")] == ["service_down"]
+    with bench.open() as campaign:
+        assert told.message in status.why_it_waits(campaign, status.summary(campaign, None))
     assert consistent(bench) == 1
-    monkeypatch.setattr(Flaky, "down", False)
+    assert [row["outcome"] for row in bench.all(tables.item)] == ["rewrapped"]
+    switch(bench.folder / "keys", "ok")
     finishes(bench)
+    assert bench.all(tables.run)[0]["stop_detail"] is None
 
 
-@pytest.mark.usefixtures("flaky")
-def test_a_key_service_that_refuses_fails_its_region_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`failed:key_service` for who lives there; the others are shown; the command ends with 30."""
+@pytest.mark.usefixtures("switched")
+def test_a_refusal_costs_its_conversation_alone(tmp_path: Path) -> None:
+    """`failed:key_service` for that one; the others are shown; the command ends with 30."""
     bench = bench_in(tmp_path)
-    serve_from(bench, US="flaky:us")
-    monkeypatch.setattr(Flaky, "refuses", True)
+    serve_from(bench, US="switched:keys#migrator")
+    switch(bench.folder / "keys", "refuse", calls=1)
     summary = bench.run()
     assert bench.outcomes(summary.run_id) == {**DONE, "in-bob/x": ("failed:key_service", 5, 0)}
     assert summary.exit_status is ExitStatus.SOME_FAILED
     assert {row["key_service"] for row in bench.all(tables.data_key)} == {"local:keys#migrator"}
 
 
-def test_a_local_key_that_is_gone_fails_its_region_alone(tmp_path: Path) -> None:
-    """Its file was removed after the plan: the region can't be served, the run is not stopped by it."""
+@pytest.mark.usefixtures("switched")
+def test_a_short_outage_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Throttled twice, then there again: nobody notices."""
+    bench = bench_in(tmp_path)
+    serve_from(bench, US="switched:keys#migrator")
+    monkeypatch.setattr(key_routing, "PATIENCE_SECONDS", 30.0)
+    switch(bench.folder / "keys", "throttled", calls=2)
+    summary = bench.run()
+    assert bench.outcomes(summary.run_id) == DONE
+    assert (bench.folder / "keys" / "switch").read_text() == "ok"
+
+
+def test_a_local_key_that_is_gone_stops_the_run(tmp_path: Path) -> None:
+    """Its file was removed after the plan: put back, the run goes on."""
     bench = bench_in(tmp_path, keys={"regions": {"EU": "local:keys#migrator", "US": "local:us#migrator"}})
     plan = bench.plan().plan_id
-    (bench.folder / "us" / "migrator.json").unlink()
-    summary = bench.run(plan)
-    assert bench.outcomes(summary.run_id) == {**DONE, "in-bob/x": ("failed:key_service", 5, 0)}
+    file = bench.folder / "us" / "migrator.json"
+    kept = file.rename(file.with_suffix(".kept"))
+    assert str(file) in fails(bench, plan, RunStoppedError).message
+    kept.rename(file)
+    finishes(bench)
 
 
 # --- the migrator database ---

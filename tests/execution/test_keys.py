@@ -1,27 +1,29 @@
 """Data keys: one call a service, a refusal for each conversation that has none, and unwrapped to go on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from migrator.campaign import Campaign
 from migrator.core.envelope import DataKey
-from migrator.core.errors import KeyProblem, KeyServiceError, KeyServiceUnavailableError
+from migrator.core.errors import ConfigError, KeyServiceError, KeyServiceUnavailableError
 from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.execution.keys import WrappedKey, insert_keys, load_key, make_keys
 from migrator.execution.work import Work
-from migrator.keyservices.interface import KeyRefusal, RefusalKind
+from migrator.keyservices.interface import KeyRefusal
 from tests.execution.bench import Bench
+from tests.support.key_services import switch
+
+REGIONS = {"EU": "local:keys#migrator", "UK": "local:keys#migrator", "US": "switched:us#migrator"}
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """Two regions have a service."""
-    return Bench(tmp_path / "campaign", keys={"regions": {"EU": "local:keys#migrator", "US": "local:us#migrator"}})
+def bench(tmp_path: Path, switched: None) -> Bench:  # noqa: ARG001 - its services can be found before they are made
+    """Three regions have a service."""
+    return Bench(tmp_path / "campaign", keys={"regions": REGIONS})
 
 
 @pytest.fixture
@@ -31,67 +33,46 @@ def campaign(bench: Bench) -> Iterator[Campaign]:
         yield opened
 
 
-def work(number: int, region: str | None) -> Work:
+def work(number: int, region: str) -> Work:
     """A conversation of somebody in a region."""
     return Work(
         conversation_no=number, conversation=Conversation(f"in/{number}", "a", "k", ("a",), 1), ref=f"{number:032x}",
-        region=region, exporters=("a",), newest_export_no=1, visible=False, partial=False,
+        regions=frozenset({region}), exporters=("a",), newest_export_no=1, visible=False, partial=False,
     )  # fmt: skip
-
-
-class Counting:
-    """A service that notes how many keys it is given at once."""
-
-    def __init__(self, service: Any, calls: list[int]) -> None:
-        self.name = service.name
-        self._service, self._calls = service, calls
-
-    def wrap(self, items: Sequence[tuple[bytes, bytes]]) -> Any:
-        """As the real one."""
-        self._calls.append(len(items))
-        return self._service.wrap(items)
 
 
 def test_one_call_a_service_and_each_its_own(campaign: Campaign) -> None:
     """Answers stand where their conversations stood, each wrapped by its region's service under its own context."""
-    calls: list[int] = []
-    services: Any = campaign.key_services._open
-    for region, address in campaign.settings.keys.regions.items():
-        services[address] = Counting(campaign.key_services.for_region(region), calls)
-    regions = ["EU", "US", "EU", "XX", "US", "EU"]
+    regions = ["EU", "US", "EU", "UK", "US", "EU"]
     made = make_keys(campaign, [work(number, region) for number, region in enumerate(regions, start=1)])
-    assert [m.key_service if isinstance(m, WrappedKey) else None for m in made] == [
-        "local:keys#migrator", "local:us#migrator", "local:keys#migrator", None, "local:us#migrator",
-        "local:keys#migrator",
-    ]  # fmt: skip
-    assert sorted(calls) == [2, 3]
-    contexts = [m.context for m in made if isinstance(m, WrappedKey)]
-    assert len(set(contexts)) == 5
+    home = {"EU": "local:keys#migrator", "UK": "local:keys#migrator", "US": "switched:us#migrator"}
+    assert [m.key_service for m in made if isinstance(m, WrappedKey)] == [home[region] for region in regions]
+    services = campaign.key_services
+    assert services.calls == {("local:keys#migrator", "wrap"): 1, ("switched:us#migrator", "wrap"): 1}
+    assert services.items == {("local:keys#migrator", "wrap"): 4, ("switched:us#migrator", "wrap"): 2}
+    assert len({m.context for m in made if isinstance(m, WrappedKey)}) == 6
 
 
-class Failing:
-    """A service that fails as it is told."""
-
-    name = "failing:"
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def wrap(self, _: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
-        """It does."""
-        raise self._error
-
-
-def test_a_service_that_refuses_for_good_and_one_that_is_away(campaign: Campaign) -> None:
-    """The first costs its conversations, the second the session."""
-    services: Any = campaign.key_services._open
-    services["local:us#migrator"] = Failing(KeyServiceError("no permission", problem=KeyProblem.DENIED))
+def test_a_refusal_costs_a_conversation_and_a_failing_service_the_session(bench: Bench, campaign: Campaign) -> None:
+    """Whatever is wrong with the service as a whole is no outcome of a conversation."""
+    switch(bench.folder / "us", "refuse")
     made = make_keys(campaign, [work(1, "EU"), work(2, "US")])
     assert isinstance(made[0], WrappedKey)
-    assert made[1] == KeyRefusal(RefusalKind.DENIED, "no permission")
-    services["local:us#migrator"] = Failing(KeyServiceUnavailableError("away"))
+    assert isinstance(made[1], KeyRefusal)
+    for behaviour in ("disabled", "denied", "unknown", "item-disabled"):
+        switch(bench.folder / "us", behaviour)
+        with pytest.raises(KeyServiceError):
+            make_keys(campaign, [work(1, "EU"), work(2, "US")])
+    switch(bench.folder / "us", "down")
     with pytest.raises(KeyServiceUnavailableError):
         make_keys(campaign, [work(1, "EU"), work(2, "US")])
+
+
+def test_a_conversation_without_a_service_never_comes_here(campaign: Campaign) -> None:
+    """It would be a bug: nothing is wrapped anywhere else instead."""
+    with pytest.raises(ConfigError, match="without a key service"):
+        make_keys(campaign, [work(1, "EU"), work(2, "XX")])
+    assert not campaign.key_services.calls
 
 
 def test_kept_and_loaded_again(bench: Bench, campaign: Campaign) -> None:
@@ -105,7 +86,7 @@ def test_kept_and_loaded_again(bench: Bench, campaign: Campaign) -> None:
     assert not isinstance(loaded, Outcome)
     sealed = made.key.aead.encrypt(bytes(12), b"content", b"")
     assert loaded[0].aead.decrypt(bytes(12), sealed, b"") == b"content"
-    assert loaded[1] == "local:us#migrator"
+    assert loaded[1] == "switched:us#migrator"
     (row,) = bench.all(tables.data_key)
     assert made.key.to_keyset()[-40:] not in row["wrapped_keyset"]
     assert made.key.to_keyset().hex()[-64:] not in repr(made)
@@ -136,3 +117,19 @@ def test_a_key_that_can_not_be_had_is_an_outcome(
         connection.exec_driver_sql(change)
     with campaign.database.read() as connection:
         assert load_key(connection, campaign, 1) is outcome
+
+
+def test_loading_from_a_failing_service_is_no_outcome(bench: Bench, campaign: Campaign) -> None:
+    """A conversation under way is not given up because its service is: the run stops, and goes on later."""
+    (made,) = make_keys(campaign, [work(1, "US")])
+    assert isinstance(made, WrappedKey)
+    with campaign.database.write("test") as connection:
+        insert_keys(connection, campaign, [(work(1, "US"), made)])
+    errors = {"denied": KeyServiceError, "item-disabled": KeyServiceError, "down": KeyServiceUnavailableError}
+    for behaviour, error in errors.items():
+        switch(bench.folder / "us", behaviour)
+        with campaign.database.read() as connection, pytest.raises(error):
+            load_key(connection, campaign, 1)
+    switch(bench.folder / "us", "ok")
+    with campaign.database.read() as connection:
+        assert not isinstance(load_key(connection, campaign, 1), Outcome)

@@ -61,7 +61,7 @@ def stage(campaign: Campaign, *, dry: bool) -> Stage:
         watermarks=Watermarks(0, 0), dry_run=dry,
     )  # fmt: skip
     work = Work(
-        conversation_no=1, conversation=Conversation("in/x", "a", "k", ("a",), 20), ref="00", region=None,
+        conversation_no=1, conversation=Conversation("in/x", "a", "k", ("a",), 20), ref="00", regions=frozenset(),
         exporters=(), newest_export_no=0, visible=True, partial=False,
     )  # fmt: skip
     recorder = Recorder(campaign, assignment, ShardResult(shard_no=1, finished=False))

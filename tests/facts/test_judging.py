@@ -36,7 +36,7 @@ def one_by_one(spec: CampaignSpec, policy: Policy) -> list[Judged]:
             (
                 decide(gathered.facts, policy, spec.clock.now()),
                 gathered.facts.messages,
-                gathered.region,
+                gathered.regions,
                 bool(gathered.facts.exporters),
                 gathered.claimed_messages,
                 gathered.newest_export_no,
