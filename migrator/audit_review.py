@@ -22,7 +22,7 @@ def show(
     """
     reference = look_up(campaign, account=account, conversation=conversation)
     if reference is not None:
-        filters = replace(filters, subject=reference)
+        filters = replace(filters, subjects={reference})
     return query.show(campaign.audit, filters)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ class Filters:
     """What an entry must be like; None: anything. `since` is included, `until` is not.
 
     `type` is `conversation.rewrapped`, the same with the `dev.migrator.` prefix, or a noun such as `conversation`.
-    `limit`: that many of the newest.
+    `subjects`: about any of these. `limit`: that many of the newest.
     """
 
     type: str | None = None
@@ -26,7 +26,7 @@ class Filters:
     until: datetime | None = None
     actor: str | None = None
     run_id: str | None = None
-    subject: str | None = None
+    subjects: Collection[str] | None = None
     limit: int | None = None
 
     def accept(self, entry: dict[str, Any]) -> bool:
@@ -34,7 +34,7 @@ class Filters:
         return (
             (self.actor is None or entry.get("actor") == self.actor)
             and (self.run_id is None or entry.get("runid") == self.run_id)
-            and (self.subject is None or entry.get("subject") == self.subject)
+            and (self.subjects is None or entry.get("subject") in self.subjects)
             and (self.type is None or _is_of_type(entry["type"], self.type))
             and self._accept_time(entry["time"])
         )

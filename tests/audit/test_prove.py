@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,12 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from migrator import audit_review, evidence
+from migrator.audit import exporting, query
 from migrator.audit.anchors import kept
 from migrator.audit.bundle import verify as shipped
+from migrator.audit.exporting import ExportFormat
 from migrator.audit.published import PublishedLog
+from migrator.audit.query import Filters
 from migrator.campaign import CampaignSpec, open_campaign
 from migrator.core.errors import AuditLogError, IntegrityError, UsageError
 from migrator.core.notes import parse_vkey, vkey
@@ -158,6 +162,21 @@ def test_a_forger_who_corrects_the_digests(bundle: Path, tmp_path: Path) -> None
         lambda d: d["entries"][0].update(leaf=d["entries"][1]["leaf"]),
         lambda d: d["entries"][0].update(leaf="/etc/hostname"),
         lambda d: d["files"].update({"../elsewhere": ""}),
+        lambda d: d["files"].update({"leaves/../../elsewhere": ""}),
+        lambda d: d["entries"][0].update(leaf="leaves/../bundle.json"),
+        lambda d: d["entries"][0].update(leaf="nowhere"),
+        lambda d: d["entries"][0].update(seq=10**4000),
+        lambda d: d["entries"][0].update(seq=-1),
+        lambda d: d["entries"][0].update(seq=1.5),
+        lambda d: d["entries"][0].update(seq=None),
+        lambda d: d.update(entries={"seq": 0}),
+        lambda d: d.update(entries=[[]]),
+        lambda d: d.update(about=[]),
+        lambda d: d.update(message=3),
+        lambda d: d["message"].update(page_no=10**4000),
+        lambda d: d["message"].update(pages=10**4000),
+        lambda d: d["message"].update(page="/dev/zero"),
+        lambda d: d["message"].update(message_id="\u0661"),
         lambda d: d["message"].update(message_id=base64.b64encode(b"nobody").decode()),
         lambda d: d["message"].update(page_no=7),
         lambda d: d["message"].update(pages=9),
@@ -174,6 +193,60 @@ def test_a_list_that_tells_something_else(bundle: Path, tmp_path: Path, change: 
     (altered.parent / "elsewhere").write_text("x")
     rewrite(altered, change)
     assert check_here(altered) is not None
+
+
+def test_links_pipes_and_files_without_end(bundle: Path, tmp_path: Path) -> None:
+    """A bundle of somebody who means harm leads to no other file, waits for nobody, and fills no memory."""
+    altered = tmp_path / "altered"
+
+    def link(path: Path) -> None:
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+
+    def pipe(path: Path) -> None:
+        path.unlink()
+        os.mkfifo(path)
+
+    def endless(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.truncate(1 << 40)
+
+    def device(path: Path) -> None:
+        path.unlink()
+        path.symlink_to("/dev/zero")
+
+    for name in ("bundle.json", "log.vkey", "page.jsonl", next(n for n in listed(bundle) if n.startswith("leaves/"))):
+        for act in (link, pipe, endless, device):
+            shutil.copytree(bundle, altered)
+            act(altered / name)
+            said = check_here(altered)
+            assert said is not None, (name, act)
+            assert "link" in said or "too long" in said
+            shutil.rmtree(altered)
+
+
+def test_nothing_of_a_bundle_reaches_the_terminal_as_it_is(bundle: Path, tmp_path: Path) -> None:
+    """Names and texts with control characters are shown escaped, in what is found and in what is refused."""
+    altered = tmp_path / "altered"
+    shutil.copytree(bundle, altered)
+    (altered / "\x1b[2J\u202e").write_text("x")
+    done = check(altered)
+    assert done.returncode == 1
+    assert done.stderr.startswith("FAILED: ")
+    assert done.stderr.isascii()
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"3", b"\xff", b"[" * 100_000, b'{"digest":"x"}'])
+def test_a_list_that_is_none(bundle: Path, tmp_path: Path, text: bytes) -> None:
+    """Refused in one way, with status 1 and a line of reason."""
+    altered = tmp_path / "altered"
+    shutil.copytree(bundle, altered)
+    (altered / "bundle.json").write_bytes(text)
+    done = check(altered)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("FAILED: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_log_under_another_key(bundle: Path, spec: CampaignSpec, tmp_path: Path) -> None:
@@ -207,6 +280,35 @@ def test_an_account_and_an_entry(spec: CampaignSpec, tmp_path: Path) -> None:
     done = check(tmp_path / "entry")
     assert done.returncode == 0, done.stderr
     assert "log.opened" in done.stdout
+
+
+def test_an_account_with_its_conversations(spec: CampaignSpec, tmp_path: Path) -> None:
+    """Entries of its mailboxes are in the bundle, each under its own reference, with a message's page where asked."""
+    with open_campaign(spec) as campaign:
+        conversation, ids = longest(campaign)
+        owner = campaign.store.conversations([conversation])[conversation].owner_id
+        assert owner is not None
+        owned = {c.conversation_id: owner for page in campaign.store.population() for c in page if c.owner_id == owner}
+        with campaign.database.read() as connection:
+            refs = campaign.references.of(connection, owned | {owner: owner})
+        made = evidence.prove(campaign, tmp_path / "account", account=owner)
+        expected = [e["seq"] for e in query.show(campaign.audit, Filters(subjects=set(refs.values())))]
+        assert list(made.entries) == expected
+        kinds = {json.loads(line)["type"] for line in exporting.lines(campaign.audit, ExportFormat.JSONL)}
+        assert "dev.migrator.conversation.rewrapped" in kinds
+        evidence.prove(campaign, tmp_path / "page", account=owner, conversation=conversation, message=ids[0])
+        other = next(c.conversation_id for page in campaign.store.population() for c in page if c.owner_id != owner)
+        with pytest.raises(UsageError, match="does not own"):
+            evidence.prove(campaign, tmp_path / "no", account=owner, conversation=other, message=ids[0])
+    for name in ("account", "page"):
+        assert check_here(tmp_path / name) is None
+        about = json.loads((tmp_path / name / "bundle.json").read_text())["about"]
+        assert refs[conversation] in about["conversations"]
+        assert about["ref"] == refs[owner]
+    subjects = {json.loads(path.read_bytes())["subject"] for path in (tmp_path / "account" / "leaves").iterdir()}
+    assert subjects == {about["ref"], *about["conversations"]}
+    rewrite(tmp_path / "account", lambda d: d["about"].pop("conversations"))
+    assert "about somebody else" in (check_here(tmp_path / "account") or "")
 
 
 @pytest.mark.parametrize("page_size", [1, 3, 5000])

@@ -77,3 +77,14 @@ def test_consistency(campaign: Path, program: Program) -> None:
 def test_usage(program: Program, arguments: tuple[object, ...]) -> None:
     """What makes no sense is status 2."""
     assert program("audit", *arguments).status == 2
+
+
+def test_show_by_subject(campaign: Path, program: Program) -> None:
+    """By a run's id, or a reference that an entry was found with; not together with a name."""
+    assert (campaign / "audit").is_dir()
+    started = program("audit", "show", "--type", "run.started", "-o", "json").json["entries"][0]
+    found = program("audit", "show", "--subject", started["subject"], "-o", "json").json["entries"]
+    assert started in found
+    assert {entry["subject"] for entry in found} == {started["subject"]}
+    assert program("audit", "show", "--subject", "nobody", "-o", "json").json["entries"] == []
+    assert program("audit", "show", "--subject", "x", "--account", "y").status == 2

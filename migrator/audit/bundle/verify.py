@@ -3,13 +3,11 @@
 
 Needs Python 3.9 and the package `cryptography`, nothing else. Exit status 0: everything holds; 1: something does not.
 
-1. The folder has the files that bundle.json lists, with their digests, and no others.
+1. The folder has the files that bundle.json lists, with their digests, and no others, no links among them.
 2. The log's key (log.vkey, or the one given by --vkey) signed every checkpoint, and every --witness cosigned it.
 3. Each leaf is in the tree that its checkpoint signs, at its number (RFC 6962 inclusion).
 4. Where a message is asked about: the page that holds it, message by message, makes the leaf of the conversation's
    own tree, whose root stands in one of the leaves of 3.
-
-A bundle shows what the log holds, not that it holds nothing else. Compare the key with one that you got elsewhere.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 LOG_KEY, WITNESS_KEY = 0x01, 0x04  # signature types of c2sp.org/signed-note
+LIMIT = 1 << 28  # bytes of a file: a page has 1,000 messages
 Key = tuple[str, bytes, Ed25519PublicKey]  # name, key id, public key
 
 
@@ -66,14 +65,13 @@ def open_checkpoint(note: bytes, key: Key, witnesses: list[Key]) -> tuple[int, b
     check(blank, "a checkpoint without signatures")
     text += "\n"
     signatures: dict[tuple[str, bytes], bytes] = {}
-    for line in lines.splitlines():
+    for line in lines.removesuffix("\n").split("\n"):
         dash, name, blob = line.split(" ")
         check(dash == "\u2014", "a signature line that is none")
         signatures.setdefault((name, unbase64(blob)[:4]), unbase64(blob)[4:])
     for name, key_id, public_key in [key, *witnesses]:
-        signature = signatures.get((name, key_id))
-        if not signature:
-            raise BundleError(f"{name} has not signed the checkpoint")
+        signature = signatures.get((name, key_id), b"")
+        check(signature, f"{name} has not signed the checkpoint")
         message = text.encode()
         if (name, key_id) != key[:2]:  # a cosignature covers its time (c2sp.org/tlog-cosignature)
             message = b"cosignature/v1\ntime %d\n" % int.from_bytes(signature[:8], "big") + message
@@ -82,8 +80,9 @@ def open_checkpoint(note: bytes, key: Key, witnesses: list[Key]) -> tuple[int, b
             public_key.verify(signature, message)
         except InvalidSignature:
             raise BundleError(f"the signature of {name} on the checkpoint is not right") from None
-    origin, size, root = text.splitlines()[:3]
+    origin, size, root = text.split("\n")[:3]
     check(origin == key[0], f"the checkpoint is of {origin}, the key of {key[0]}")
+    check(size.isascii() and size.isdigit(), "the size of the checkpoint is no number")
     return int(size), unbase64(root)
 
 
@@ -106,24 +105,22 @@ def root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
 
 def read_bundle(folder: Path) -> dict[str, Any]:
     """bundle.json, once every file is what it says."""
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    for name, path in there.items():
+        check(not path.is_symlink() and (path.is_file() or path.is_dir()), f"{name} is a link, or no file")
+        check(path.stat().st_size <= LIMIT, f"{name} is too long")
     data = (folder / "bundle.json").read_bytes()
     bundle: dict[str, Any] = json.loads(data)
     digest = bundle.pop("digest")
     text = json.dumps(bundle, sort_keys=True, separators=(",", ":"))
-    check(hashlib.sha256(text.encode()).hexdigest() == digest, "bundle.json was altered")
     whole = json.dumps({**bundle, "digest": digest}, sort_keys=True, indent=1) + "\n"
-    check(whole.encode() == data, "bundle.json was altered")
+    check(whole.encode() == data and sha256(text.encode()).hex() == digest, "bundle.json was altered")
     check(bundle["schema"] == "migrator.audit_bundle/1", "a bundle of another version")
+    files = {name for name, path in there.items() if path.is_file()}
+    odd = sorted(files ^ {*bundle["files"], "bundle.json"})
+    check(not odd, f"missing, or not of the bundle: {odd}")
     for name, expected in bundle["files"].items():
-        check(".." not in name.split("/") and not name.startswith("/"), f"a file outside the folder: {name}")
-        with (folder / name).open("rb") as file:
-            found = hashlib.sha256()
-            for block in iter(lambda: file.read(1 << 20), b""):
-                found.update(block)
-        check(found.hexdigest() == expected, f"{name} was altered")
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    for name in sorted(there ^ {*bundle["files"], "bundle.json"}):
-        check(False, f"{name} is missing, or does not belong to the bundle")
+        check(sha256(there[name].read_bytes()).hex() == expected, f"{name} was altered")
     return bundle
 
 
@@ -132,8 +129,8 @@ def check_leaf(folder: Path, entry: dict[str, Any], key: Key, witnesses: list[Ke
     leaf = (folder / entry["leaf"]).read_bytes()
     head, _, note = (folder / entry["proof"]).read_bytes().partition(b"\n\n")
     magic, number, *path = [line for line in head.decode().split("\n") if not line.startswith("extra ")]
-    check(magic == "c2sp.org/tlog-proof@v1", f"{entry['proof']} is not a proof")
-    check(number == f"index {entry['seq']}", f"{entry['proof']} is of another entry")
+    expected = ("c2sp.org/tlog-proof@v1", f"index {entry['seq']}")
+    check((magic, number) == expected, f"{entry['proof']} is not a proof of that entry")
     size, root = open_checkpoint(note, key, witnesses)
     proved = root_from(sha256(b"\x00", leaf), entry["seq"], size, [unbase64(line) for line in path])
     check(proved == root, f"entry {entry['seq']} is not in the log of {size} entries")
@@ -145,21 +142,20 @@ def check_leaf(folder: Path, entry: dict[str, Any], key: Key, witnesses: list[Ke
 def check_message(folder: Path, message: dict[str, Any], events: dict[int, dict[str, Any]]) -> list[str]:
     """The message stands in the page, and the page under the items_root of a proved entry."""
     wanted, page, found = unbase64(message["message_id"]), hashlib.sha256(), list[bytes]()
-    with (folder / message["page"]).open(encoding="ascii") as lines:
-        for line in lines:
-            row = json.loads(line)
-            parts = [unbase64(row[name]) for name in ("message_id", "source", "server")]
-            for part in parts:
-                page.update(len(part).to_bytes(4, "big") + part)
-            if parts[0] == wanted:
-                found = parts
+    for line in (folder / message["page"]).read_bytes().splitlines():
+        row = json.loads(line)
+        parts = [unbase64(row[name]) for name in ("message_id", "source", "server")]
+        for part in parts:
+            page.update(len(part).to_bytes(4, "big") + part)
+        if parts[0] == wanted:
+            found = parts
     check(found, "the page does not hold the message")
     path = [unbase64(node) for node in message["path"]]
     root = root_from(sha256(b"\x00", page.digest()), message["page_no"], message["pages"], path)
     event = events[message["seq"]]
     check(event["type"] == "dev.migrator.conversation.rewrapped", "no conversation was rewrapped by that entry")
-    check(event["data"]["items_root"] == root.hex(), "the page is not under the items_root of the entry")
-    check(event["data"]["ref"] == message["ref"], "the entry is about another conversation")
+    logged = event["data"]["items_root"], event["data"]["ref"]
+    check(logged == (root.hex(), message["ref"]), "the page is not under the items_root of the entry")
     return [hashlib.sha256(part).hexdigest() if part else "nothing (a gap, or from an export)" for part in found[1:]]
 
 
@@ -178,14 +174,14 @@ def main(arguments: list[str]) -> None:
     named |= {bundle["message"]["page"]} if "message" in bundle else set()
     check(named <= bundle["files"].keys(), "bundle.json names a file that it does not list")
     events = {e["seq"]: check_leaf(options.folder, e, key, witnesses) for e in bundle["entries"]}
-    ref = bundle["about"].get("ref")
+    refs = {bundle["about"].get("ref"), *bundle["about"].get("conversations", [])}
     for seq, event in events.items():
-        check(ref in (None, event.get("subject")), f"entry {seq} is about somebody else")
-        print(f"entry {seq}: {event['time']} {event['type']} by {event['actor']!a}: {json.dumps(event['data'])}")
+        check(refs == {None} or event.get("subject") in refs, f"entry {seq} is about somebody else")
+        print(f"entry {seq}: {event['time']!a} {event['type']!a} by {event['actor']!a}: {json.dumps(event['data'])}")
     if "message" in bundle:
         source, server = check_message(options.folder, bundle["message"], events)
         print(f"message: SHA-256 of its E2EE ciphertext {source}\nmessage: SHA-256 of what the server holds {server}")
-    print(f"OK: {len(events)} entries are in the log {key[0]}, {len(witnesses)} witnesses checked")
+    print(f"OK: {len(events)} entries are in the log {key[0]!a}, {len(witnesses)} witnesses checked")
     if not options.vkey:
         print("The key came with the bundle: compare log.vkey with the one that you got elsewhere, or give --vkey.")
 
@@ -194,4 +190,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except (BundleError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        sys.exit(f"FAILED: {error if isinstance(error, BundleError) else f'{type(error).__name__}: {error}'}")
+        text = str(error) if isinstance(error, BundleError) else f"{type(error).__name__}: {error}"
+        sys.exit(f"FAILED: {ascii(text)[1:-1]}")  # what a bundle says goes to no terminal as it is

@@ -67,7 +67,7 @@ class BundleWriter:
         self._write(proof, [self._log.prove(seq, entry).to_bytes()])
         self._entries.append({"seq": seq, "leaf": leaf, "proof": proof})
 
-    def finish(self, about: Mapping[str, str], page: PageProof | None) -> Bundle:
+    def finish(self, about: Mapping[str, str | list[str]], page: PageProof | None) -> Bundle:
         """The rest: key, page, timestamp, verifier, README, and the list of all of it."""
         document: dict[str, Any] = {
             "schema": SCHEMA,
@@ -97,11 +97,11 @@ class BundleWriter:
         whole = {**listed, "digest": hashlib.sha256(compact).hexdigest()}
         self._write("bundle.json", [(json.dumps(whole, sort_keys=True, indent=1) + "\n").encode()])
 
-    def _readme(self, about: Mapping[str, str]) -> bytes:
+    def _readme(self, about: Mapping[str, str | list[str]]) -> bytes:
         text = Template(_shipped("readme.md").decode()).substitute(
             origin=self._log.checkpoint.origin,
             size=self._log.size,
-            about=", ".join(f"{name} `{value}`" for name, value in sorted(about.items())),
+            about=", ".join(f"{name} `{value}`" for name, value in sorted(about.items()) if isinstance(value, str)),
         )
         return text.encode()
 

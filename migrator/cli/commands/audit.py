@@ -28,6 +28,7 @@ def audit() -> None:
 @click.option("--until", type=MOMENT, help="Before that time.")
 @click.option("--actor", metavar="NAME", help="What that operator did.")
 @click.option("--run", "run_id", metavar="RUN", help="What that run did.")
+@click.option("--subject", metavar="REF", help="About that reference, or that run, plan or notice.")
 @click.option("--account", metavar="ACCOUNT", help="About an account; being asked is itself an entry.")
 @click.option("--conversation", metavar="CONVERSATION", help="About a conversation; being asked is itself an entry.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N.")
@@ -39,12 +40,16 @@ def show(
     until: datetime | None,
     actor: str | None,
     run_id: str | None,
+    subject: str | None,
     account: str | None,
     conversation: str | None,
     limit: int | None,
 ) -> None:
     """Show entries of the audit log, oldest first, those that fit all of the options."""
-    filters = Filters(type=kind, since=since, until=until, actor=actor, run_id=run_id, limit=limit)
+    if subject is not None and (account is not None or conversation is not None):
+        raise UsageError("--subject names entries by itself", hint="leave out --account and --conversation")
+    subjects = None if subject is None else {subject}
+    filters = Filters(type=kind, since=since, until=until, actor=actor, run_id=run_id, subjects=subjects, limit=limit)
     with session.campaign() as campaign:
         entries = audit_review.show(campaign, filters, account=account, conversation=conversation)
         with session.output.listing("migrator.audit_entries/1", "entries", "entry") as listing:

@@ -16,10 +16,14 @@ from migrator.core.errors import ExitStatus
 
 
 @click.command(name="prove", cls=Command, statuses=AUDITED)
-@click.option("--account", metavar="ACCOUNT", help="Entries about an account; being asked is itself an entry.")
+@click.option(
+    "--account",
+    metavar="ACCOUNT",
+    help="Entries about an account and the conversations that it owns; being asked is itself an entry.",
+)
 @click.option("--conversation", metavar="CONVERSATION", help="Entries about a conversation; the same.")
 @click.option("--seq", type=click.IntRange(min=0), metavar="N", help="The entry with that number.")
-@click.option("--message", metavar="ID", help="And the page of the conversation that holds a message.")
+@click.option("--message", metavar="ID", help="And the page of the conversation with a message, also with --account.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("proof"), show_default=True, metavar="DIR",
               help="A new folder for the bundle.")  # fmt: skip
 @click.pass_obj
