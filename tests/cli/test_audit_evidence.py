@@ -151,3 +151,20 @@ def test_anchors_that_are_away_or_have_seen_another_log(campaign: Path, program:
     done = program("audit", "anchor")
     assert done.status == 41
     assert "has seen another log" in done.err
+
+
+def test_show_as_a_site(campaign: Path, program: Program) -> None:
+    """All of it, or what is about one account; not over what is there; 41 where the log is altered."""
+    done = program("audit", "show", "--html", "site", "-o", "json")
+    assert (done.status, done.json["schema"], done.json["ok"]) == (0, "migrator.audit_site/1", True)
+    assert done.json["entries"] == done.json["size"] > 100
+    assert (campaign / "site" / "index.html").is_file()
+    assert program("audit", "show", "--html", "site").status == 2
+    account = campaigns.ask(campaign, "SELECT account_id FROM migrator_notice WHERE state = 'sent'")
+    theirs = program("audit", "show", "--html", "theirs", "--account", account, "-o", "json").json
+    assert 0 < theirs["entries"] < 10
+    for bundle in (campaign / "audit" / "tile" / "entries").rglob("*"):
+        if bundle.is_file():
+            bundle.write_bytes(bundle.read_bytes().replace(b'"actor":', b'"ector":', 1))
+    wrong = program("audit", "show", "--html", "wrong")
+    assert (wrong.status, "not right" in wrong.out) == (41, True)

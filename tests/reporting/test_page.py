@@ -1,34 +1,18 @@
 """The report's page as a browser shows it, and in every state that a run can be in."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
-
-import pytest
 
 from migrator.campaign import open_campaign
 from migrator.reporting import page, summary
 from migrator.reporting.timeline import Point
 from tests.execution.bench import Bench
 from tests.reporting.test_saving import saved
+from tests.support.browser import chromium, needs_browser
 from tests.verification.support import database, executed
 
-CHROMIUM = shutil.which("chromium")
 
-
-def chromium(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Headless, and without a word to any network."""
-    assert CHROMIUM is not None
-    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-    return subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", *quiet, "--disable-component-update",
-         f"--user-data-dir={folder / 'profile'}", *arguments],
-        capture_output=True, check=True, timeout=60,
-    )  # fmt: skip
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's package chromium is not installed")
+@needs_browser
 def test_a_browser_shows_it(tmp_path: Path) -> None:
     """Drawn from the file alone, which has no script, and no blank."""
     spec, folder = executed(tmp_path), tmp_path / "report"

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from migrator import anchoring, audit_review
+from migrator import anchoring, audit_review, evidence
 from migrator.audit import consistency, verifying
 from migrator.audit.query import Filters
 from migrator.cli.command import AUDITED, Group
@@ -32,6 +32,8 @@ def audit() -> None:
 @click.option("--account", metavar="ACCOUNT", help="About an account; being asked is itself an entry.")
 @click.option("--conversation", metavar="CONVERSATION", help="About a conversation; being asked is itself an entry.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N.")
+@click.option("--html", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="As a static site in a new folder, with what proves each entry.")  # fmt: skip
 @click.pass_obj
 def show(
     session: Session,
@@ -44,18 +46,24 @@ def show(
     account: str | None,
     conversation: str | None,
     limit: int | None,
-) -> None:
+    html: Path | None,
+) -> ExitStatus:
     """Show entries of the audit log, oldest first, those that fit all of the options."""
     if subject is not None and (account is not None or conversation is not None):
         raise UsageError("--subject names entries by itself", hint="leave out --account and --conversation")
     subjects = None if subject is None else {subject}
     filters = Filters(type=kind, since=since, until=until, actor=actor, run_id=run_id, subjects=subjects, limit=limit)
     with session.campaign() as campaign:
+        if html is not None:
+            site = evidence.write_site(campaign, html, filters, account=account, conversation=conversation)
+            session.output.result(views.site(site))
+            return ExitStatus.OK if site.ok else ExitStatus.AUDIT_LOG
         entries = audit_review.show(campaign, filters, account=account, conversation=conversation)
         with session.output.listing("migrator.audit_entries/1", "entries", "entry") as listing:
             for entry in entries:
                 if not listing.add(entry, views.line(entry)):
                     break
+    return ExitStatus.OK
 
 
 @audit.command(name="verify", statuses=AUDITED)

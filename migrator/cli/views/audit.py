@@ -10,6 +10,7 @@ from migrator.audit.findings import Verification
 from migrator.cli.output import View
 from migrator.cli.views.text import counted, table
 from migrator.core.notes import Checkpoint
+from migrator.evidence.site import Site
 
 _SHOWN = 20
 
@@ -69,6 +70,28 @@ def consistent(found: Consistency) -> View:
             f"new {found.new.size} {_base64(found.new.root)}",
             *proof,
             "ok the new state begins with all of the old one",
+        ],
+    )
+
+
+def site(found: Site) -> View:
+    """A site that was written."""
+    return View(
+        document={
+            "schema": "migrator.audit_site/1",
+            "ok": found.ok,
+            "index": str(found.folder / "index.html"),
+            "size": found.size,
+            "entries": found.entries,
+            "unproven": found.unproven,
+            "faulty_checkpoints": found.faulty_checkpoints,
+        },
+        lines=[
+            f"{counted(found.entries, 'entry', 'entries')} in {found.folder / 'index.html'}",
+            f"{found.unproven:,} of them are proven by no checkpoint",
+            "ok every checkpoint is that of its entries"
+            if found.ok
+            else f"fail {counted(found.faulty_checkpoints, 'checkpoint')} not right: `migrator audit verify` says more",
         ],
     )
 
