@@ -65,7 +65,7 @@ def write_site(
     """
     reference = audit_review.look_up(campaign, account=account, conversation=conversation)
     if reference is not None:
-        filters = replace(filters, subject=reference)
+        filters = replace(filters, subjects={reference})
     return write_log(campaign.audit, folder, filters, made_at=format_time(campaign.clock.now()))
 
 
