@@ -9,7 +9,6 @@ left runs in Jinja2's sandbox, and a variable that does not exist is an error wh
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -89,12 +88,14 @@ class CheckedTemplate:
 
 def one_line(value: str) -> str:
     """A value without line breaks, control characters, and what turns the direction of the text around it."""
-    shown = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in value)
-    return _SPACES.sub(" ", "".join(c for c in shown if c not in _UNWANTED)).strip(" ")
+    return _SPACES.sub(" ", _TURNS.sub("", _BREAKS.sub(" ", value))).strip(" ")
 
 
+_BREAKS: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
 _SPACES: Final = re.compile(" {2,}")
-_UNWANTED: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069" + VALUE_BEGINS + VALUE_ENDS)
+_TURNS: Final = re.compile(f"[\\u202a-\\u202e\\u2066-\\u2069{VALUE_BEGINS}{VALUE_ENDS}]")
+"""Embeddings, overrides and isolates of the bidirectional algorithm, and our marks."""
+_NO_TEXT: Final = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ufeff]|" + _TURNS.pattern)
 
 
 def _shown(value: object) -> object:
@@ -157,7 +158,7 @@ def _text(source: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         raise FaultyTemplateError(file, source[: error.start].count(b"\n") + 1, "it is not UTF-8") from None
     for number, line in enumerate(text.split("\n"), 1):
-        if any((ord(c) < 32 and c != "\t") or c in _UNWANTED or c == "\ufeff" for c in line):
+        if _NO_TEXT.search(line):
             raise FaultyTemplateError(file, number, "control characters, or a byte order mark")
     return text
 

@@ -16,6 +16,7 @@ from typing import Final
 from babel import Locale
 from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
 
 from migrator.notices.language import VALUE_BEGINS, VALUE_ENDS
 
@@ -23,6 +24,8 @@ ROLES: Final = frozenset({"what", "default", "choices", "whose", "genuine", "abo
 """What a section may be marked as, so that the linter can ask for it in any language."""
 HEADING: Final = re.compile(r"#[ \t]+(?P<title>\S.*?)(?:[ \t]+\[(?P<role>[a-z]+)\])?[ \t]*\Z")
 _VALUE: Final = re.compile(f"{VALUE_BEGINS}([^{VALUE_ENDS}]*){VALUE_ENDS}")
+_NOTHING: Final = Markup("")  # what it joins, it escapes
+_ISOLATED: Final = Markup("<bdi>{}</bdi>")
 _ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
 
 
@@ -85,7 +88,12 @@ def as_text(parts: Iterable[Section], locale: str) -> str:
 def as_html(subject: str, parts: Sequence[Section], locale: str) -> str:
     """The HTML document: no picture, no link, no script, nothing from elsewhere."""
     shown = [
-        {"role": section.role, "title": _spans(section.title or ""), "blocks": section.blocks} for section in parts
+        (
+            section.role,
+            _markup(_spans(section.title or "")),
+            [(block.is_list, [_markup(spans) for spans in block.texts]) for block in section.blocks],
+        )
+        for section in parts
     ]
     return _layout().render(subject=subject, sections=shown, locale=locale, direction=direction(locale))
 
@@ -103,8 +111,12 @@ def is_right_to_left(locale: str) -> bool:
 
 def isolated(value: str, *, always: bool) -> str:
     """A value between FSI and PDI where it, or what is around it, runs from right to left."""
-    turned = always or any(unicodedata.bidirectional(character) in ("R", "AL") for character in value)
-    return f"{_ISOLATE}{value}{_END_ISOLATE}" if turned else value
+    return f"{_ISOLATE}{value}{_END_ISOLATE}" if always or _has_right_to_left(value) else value
+
+
+@lru_cache(maxsize=1024)
+def _has_right_to_left(value: str) -> bool:
+    return any(unicodedata.bidirectional(character) in ("R", "AL") for character in value)
 
 
 def _blocks(lines: list[str]) -> list[Block]:
@@ -136,6 +148,11 @@ def _spans(text: str) -> tuple[Span, ...]:
 
 def _plain(spans: Iterable[Span], isolate: bool) -> str:
     return "".join(isolated(span.text, always=isolate) if span.is_value else span.text for span in spans)
+
+
+def _markup(spans: Iterable[Span]) -> Markup:
+    """Escaped words, and values in elements of their own."""
+    return _NOTHING.join(_ISOLATED.format(span.text) if span.is_value else span.text for span in spans)
 
 
 @lru_cache(maxsize=1)

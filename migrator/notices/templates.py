@@ -98,6 +98,28 @@ def current(templates: Iterable[Template], notice_id: str) -> dict[str, Template
     return {template.locale: template for template in of_notice if int(template.version) == newest}
 
 
+def save_next(templates: Mapping[str, Template], folder: Path) -> list[Path]:
+    """Copy a notice's templates into a folder under the next version number, to be changed there.
+
+    A text that was sent never changes: who wants other words makes a version. Raises `UsageError`; overwrites nothing.
+    """
+    copies = {
+        folder / f"{template.notice_id}.{int(template.version) + 1}.{template.locale}.txt": template.source
+        for template in templates.values()
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = [path for path in copies if path.exists()]
+        if there:
+            raise UsageError(f"{there[0]} is there already", hint="change that one, or name another folder")
+        for path, source in copies.items():
+            path.write_bytes(source)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise UsageError(f"{folder} can't be written: {reason}") from None
+    return sorted(copies)
+
+
 def wanted_locale(account: Account, settings: Settings) -> str | None:
     """The locale that a reader asks for; None for one that is no locale."""
     return locales.normalise(account.locale or settings.notify.default_locale)

@@ -66,6 +66,13 @@ def executed(folder: Path, stop: StopReason | None = None) -> None:
         coordinator.execute(campaign, plan.plan_id, RunOptions(workers=1), NoProgress(), Stop(stop))
 
 
+def misinformed(folder: Path) -> None:
+    """Notices were sent, and the operator has a folder for mended ones."""
+    (folder / "notices").mkdir()
+    path = folder / "migrator.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("[notify]\n", '[notify]\ntemplates = "notices"\n'))
+
+
 def stopped(folder: Path) -> None:
     """A run was interrupted at its first checkpoint."""
     executed(folder, StopReason.INTERRUPTED)

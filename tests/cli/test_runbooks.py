@@ -25,6 +25,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "rollback": campaigns.executed,
     "late-keys": campaigns.executed,
     "audit-review": campaigns.executed,
+    "a-wrong-notice": campaigns.misinformed,
     "a-cluster": campaigns.planned,
 }
 """What has happened before somebody opens the runbook; None: everything was imported."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import rfc8785
 
-from migrator.core.errors import ConfigError
+from migrator.core.errors import ConfigError, UsageError
 from migrator.core.model import Account, AccountStatus, Quorum
 from migrator.core.policy import Answer
 from migrator.core.settings import Settings
@@ -236,3 +236,20 @@ def test_a_link_may_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     link.symlink_to("../secret")
     with pytest.raises(ConfigError, match="outside its folder"):
         templates.catalogue(_settings(tmp_path, **notify), tmp_path)
+
+
+def test_copies_are_the_next_version(tmp_path: Path) -> None:
+    """In every language, byte for byte, under the next number; what is there is not written over."""
+    settings = _settings(tmp_path)
+    current = templates.current(templates.catalogue(settings, tmp_path), "correction")
+    saved = templates.save_next(current, tmp_path / "notices")
+    assert [path.name for path in saved] == [f"correction.2.{locale}.txt" for locale in sorted(SHIPPED)]
+    found = templates.current(templates.catalogue(_settings(tmp_path, templates="notices"), tmp_path), "correction")
+    assert {t.version for t in found.values()} == {"2"}
+    assert {locale: t.source for locale, t in found.items()} == {locale: t.source for locale, t in current.items()}
+    (tmp_path / "notices" / "correction.2.ar.txt").unlink()
+    with pytest.raises(UsageError, match="there already"):
+        templates.save_next(current, tmp_path / "notices")
+    assert not (tmp_path / "notices" / "correction.2.ar.txt").exists()
+    with pytest.raises(UsageError, match="can't be written"):
+        templates.save_next(current, tmp_path / "notices" / "correction.2.en.txt")

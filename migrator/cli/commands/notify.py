@@ -23,11 +23,21 @@ def notify() -> None:
 
 
 @notify.command(name="templates")
+@click.option("--notice", "notice_id", metavar="ID", help="Only this one.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="DIR", help="Copy it there as the next version.")
 @click.pass_obj
-def list_templates(session: Session) -> None:
+def list_templates(session: Session, notice_id: str | None, save: Path | None) -> None:
     """List the notices: id, version, locale, and the digest that authorisations name."""
     spec = session.spec()
-    session.output.result(views.templates(templates.catalogue(spec.settings, spec.directory)))
+    found = templates.catalogue(spec.settings, spec.directory)
+    saved: list[Path] = []
+    if notice_id is not None:
+        current = templates.current(found, notice_id)
+        found = [template for template in found if template.notice_id == notice_id]
+        saved = templates.save_next(current, save) if save is not None else []
+    elif save is not None:
+        raise UsageError("--save is for one notice", hint="name it with --notice")
+    session.output.result(views.templates(found, saved))
 
 
 @notify.command(name="lint")

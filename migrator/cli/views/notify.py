@@ -13,8 +13,8 @@ from migrator.notices.status import NoticeStatus
 from migrator.notices.templates import Rendered, Template
 
 
-def templates(found: Sequence[Template]) -> View:
-    """The notices that there are."""
+def templates(found: Sequence[Template], saved: Sequence[Path]) -> View:
+    """The notices that there are, and the copies that were made of them."""
     return View(
         document={
             "schema": "migrator.notice_templates/1",
@@ -22,10 +22,14 @@ def templates(found: Sequence[Template]) -> View:
                 {"notice_id": t.notice_id, "version": t.version, "locale": t.locale, "sha256": t.sha256} for t in found
             ],
         },
-        lines=table(
-            ["notice_id", "version", "locale", "sha256"],
-            [(t.notice_id, t.version, t.locale, t.sha256) for t in found],
-        ),
+        lines=[
+            *table(
+                ["notice_id", "version", "locale", "sha256"],
+                [(t.notice_id, t.version, t.locale, t.sha256) for t in found],
+            ),
+            *([""] if saved else []),
+            *(f"to be changed: {path}" for path in saved),
+        ],
     )
 
 
