@@ -48,6 +48,17 @@ def test_findings_name_file_and_line(program: Program, campaign: Path) -> None:
 
 
 @pytest.mark.usefixtures("today")
+def test_copies_to_change(program: Program, campaign: Path) -> None:
+    """One notice at a time, as its next version, in every language."""
+    done = program("notify", "templates", "--notice", "reminder", "--save", campaign / "own")
+    assert done.status == 0
+    assert len(list((campaign / "own").glob("reminder.2.*.txt"))) == done.out.count("to be changed: ") == 8
+    assert program("notify", "templates", "--notice", "reminder", "--save", campaign / "own").status == 2
+    assert program("notify", "templates", "--save", campaign / "own").status == 2
+    assert program("notify", "templates", "--notice", "nothing").status == 2
+
+
+@pytest.mark.usefixtures("today")
 def test_a_preview(program: Program, campaign: Path) -> None:
     """Any notice, audience or account; the HTML goes into a file, the text to standard output."""
     page = campaign / "page.html"
