@@ -168,3 +168,14 @@ def test_show_as_a_site(campaign: Path, program: Program) -> None:
             bundle.write_bytes(bundle.read_bytes().replace(b'"actor":', b'"ector":', 1))
     wrong = program("audit", "show", "--html", "wrong")
     assert (wrong.status, "not right" in wrong.out) == (41, True)
+
+
+def test_erase(campaign: Path, program: Program) -> None:
+    """The campaign's name is asked for; a subject that nothing names has nothing to erase."""
+    name = campaigns.spec_of(campaign).settings.campaign.name
+    assert program("audit", "erase", "--account", "nobody").status == 12
+    assert program("audit", "erase", "--confirm", name).status == 2
+    done = program("audit", "erase", "--account", "nobody", "--confirm", name, "-o", "json")
+    assert (done.status, done.json["schema"], done.json["erased"]) == (0, "migrator.audit_erasure/1", False)
+    owner = campaigns.ask(campaign, "SELECT account_id FROM migrator_notice WHERE state = 'sent'")
+    assert program("audit", "erase", "--account", owner, "--confirm", "another").status == 12

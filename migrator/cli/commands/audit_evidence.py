@@ -1,11 +1,11 @@
-"""audit prove, export, reconcile, anchor: the log as evidence for others."""
+"""audit prove, export, reconcile, anchor, erase: the log as evidence for others."""
 
 from pathlib import Path
 from typing import Final
 
 import click
 
-from migrator import anchoring, evidence
+from migrator import anchoring, erasure, evidence
 from migrator.audit import exporting
 from migrator.audit.anchors.asking import AnchorState
 from migrator.audit.exporting import ExportFormat
@@ -75,4 +75,18 @@ def anchor(session: Session) -> ExitStatus:
     return ExitStatus.OK if reached else ExitStatus.SERVICE_DOWN
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (prove, export, reconcile, anchor)
+@click.command(name="erase", cls=Command, statuses=(*AUDITED, ExitStatus.LEASE_HELD, ExitStatus.GATE))
+@click.option("--account", metavar="ACCOUNT", help="The reference key of an account and the conversations it owns.")
+@click.option("--conversation", metavar="CONVERSATION", help="The reference key of a shared room.")
+@click.option("--confirm", metavar="NAME", help="The campaign's name: what is erased can't be brought back.")
+@click.pass_obj
+def erase(session: Session, account: str | None, conversation: str | None, confirm: str | None) -> None:
+    """Erase a subject's reference key: its entries stay and verify, and nobody can link them to it any more."""
+    with session.campaign() as campaign:
+        if confirm is None and session.may_ask():
+            confirm = session.ask("This can't be undone. Type the campaign's name to erase the reference key")
+        done = erasure.erase(campaign, account=account, conversation=conversation, confirm=confirm)
+    session.output.result(views.erased(done))
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (prove, export, reconcile, anchor, erase)

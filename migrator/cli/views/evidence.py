@@ -8,6 +8,7 @@ from migrator.audit.bundle.writing import Bundle
 from migrator.audit.exporting import ExportFormat
 from migrator.cli.output import View
 from migrator.cli.views.text import counted, table
+from migrator.erasure import Erasure
 from migrator.evidence import Reconciliation
 
 _SHOWN = 20
@@ -27,6 +28,17 @@ def proved(bundle: Bundle) -> View:
             f"{entries} of a log of {bundle.size:,}, in {bundle.folder}",
             f"check it with: python3 {bundle.folder / 'verify.py'}",
         ],
+    )
+
+
+def erased(done: Erasure) -> View:
+    """A reference key that was erased."""
+    said = (
+        "erased: no entry can be linked to it any more" if done.erased else "already erased, or never named in the log"
+    )
+    return View(
+        document={"schema": "migrator.audit_erasure/1", "erased": done.erased, "destroyed_keys_unlinked": done.keys},
+        lines=[said],
     )
 
 

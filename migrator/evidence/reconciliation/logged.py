@@ -40,6 +40,8 @@ def of_references(connection: sa.Connection, references: Sequence[str]) -> dict[
         )
         for ref, kind, run_id, text, number in connection.execute(query):
             data, logged = object_of(text), found[ref]
+            if "reference_key" in data:
+                continue  # a subject's own key, which no row is kept of
             key_id = number_of(data, "key_id")
             if kind == EventType.KEY_CREATED.value:
                 logged.created[key_id] += 1
