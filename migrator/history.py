@@ -15,6 +15,7 @@ from migrator.core.errors import IntegrityError, KeyServiceError, MigratorError
 from migrator.database import tables
 from migrator.database.bulk import chunks
 from migrator.keyservices.interface import KeyRefusal
+from migrator.lookups import rows_among
 
 StoredMessage = tuple[int, str, str, str, int, bytes]
 """(sent_at in ms, message id, sender id, content type, key id, ciphertext)."""
@@ -53,27 +54,28 @@ def living_keys(connection: sa.Connection, conversation_nos: Sequence[int]) -> d
     """The data keys of some conversations that were not destroyed."""
     table = tables.data_key
     found: dict[int, list[StoredKey]] = {}
-    for chunk in chunks(conversation_nos):
-        query = (
-            sa.select(
-                table.c.conversation_no,
-                table.c.key_id,
-                table.c.key_service,
-                table.c.context,
-                sa.cast(table.c.wrapped_keyset, sa.LargeBinary),
-            )
-            .where(table.c.conversation_no.in_(chunk), table.c.wrapped_keyset.is_not(None))
-            .order_by(table.c.conversation_no, table.c.key_id)
+    query = (
+        sa.select(
+            table.c.conversation_no,
+            table.c.key_id,
+            table.c.key_service,
+            table.c.context,
+            sa.cast(table.c.wrapped_keyset, sa.LargeBinary),
         )
-        for number, key_id, service, context, wrapped in connection.execute(query):
-            key = StoredKey(
-                conversation_no=number,
-                key_id=key_id,
-                key_service=service,
-                context=context,
-                wrapped_keyset=bytes(wrapped),
-            )
-            found.setdefault(number, []).append(key)
+        .where(table.c.wrapped_keyset.is_not(None))
+        .order_by(table.c.conversation_no, table.c.key_id)
+    )
+    for number, key_id, service, context, wrapped in rows_among(
+        connection, query, table.c.conversation_no, conversation_nos
+    ):
+        key = StoredKey(
+            conversation_no=number,
+            key_id=key_id,
+            key_service=service,
+            context=context,
+            wrapped_keyset=bytes(wrapped),
+        )
+        found.setdefault(number, []).append(key)
     return found
 
 
@@ -137,14 +139,12 @@ def messages_of(connection: sa.Connection, conversation_nos: Sequence[int]) -> d
     """All stored messages of some small conversations, each in message order."""
     table = tables.message
     found: dict[int, list[StoredMessage]] = {number: [] for number in conversation_nos}
-    for chunk in chunks(conversation_nos):
-        query = (
-            sa.select(table.c.conversation_no, *_COLUMNS)
-            .where(table.c.conversation_no.in_(chunk))
-            .order_by(table.c.conversation_no, table.c.sent_at, bytewise(connection, table.c.message_id))
-        )
-        for number, sent_at, message_id, sender, content_type, key_id, ciphertext in connection.execute(query):
-            found[number].append((sent_at, message_id, sender, content_type, key_id, bytes(ciphertext)))
+    query = sa.select(table.c.conversation_no, *_COLUMNS).order_by(
+        table.c.conversation_no, table.c.sent_at, bytewise(connection, table.c.message_id)
+    )
+    rows = rows_among(connection, query, table.c.conversation_no, conversation_nos)
+    for number, sent_at, message_id, sender, content_type, key_id, ciphertext in rows:
+        found[number].append((sent_at, message_id, sender, content_type, key_id, bytes(ciphertext)))
     return found
 
 
@@ -179,12 +179,10 @@ def gaps_of(connection: sa.Connection, conversation_nos: Sequence[int]) -> dict[
     """All gaps of some small conversations."""
     table = tables.gap
     found: dict[int, dict[Place, str]] = {number: {} for number in conversation_nos}
-    for chunk in chunks(conversation_nos):
-        query = sa.select(table.c.conversation_no, table.c.sent_at, table.c.message_id, table.c.reason).where(
-            table.c.conversation_no.in_(chunk)
-        )
-        for number, sent_at, message_id, reason in connection.execute(query):
-            found[number][sent_at, message_id] = reason
+    query = sa.select(table.c.conversation_no, table.c.sent_at, table.c.message_id, table.c.reason)
+    rows = rows_among(connection, query, table.c.conversation_no, conversation_nos)
+    for number, sent_at, message_id, reason in rows:
+        found[number][sent_at, message_id] = reason
     return found
 
 

@@ -110,6 +110,12 @@ class SourceUnavailableError(SourceError):
     exit_status = ExitStatus.SERVICE_DOWN
 
 
+class SourceGoneError(SourceError):
+    """There is no source where the configuration says, or none with its tables: it was moved, or retired."""
+
+    code = "source_gone"
+
+
 class SourceBusyError(SourceError):
     """Somebody else's work locks the source, longer than a read waits."""
 

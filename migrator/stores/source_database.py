@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from migrator import postgres
-from migrator.core.errors import ConfigError, SourceBusyError, SourceError, SourceUnavailableError
+from migrator.core.errors import ConfigError, SourceBusyError, SourceError, SourceGoneError, SourceUnavailableError
 from migrator.patience import PATIENCE_SECONDS, patiently
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class SourceDatabase:
             inspector = sa.inspect(connection)
             missing = [table.name for table in tables if not inspector.has_table(table.name)]
         if missing:
-            raise SourceError(
+            raise SourceGoneError(
                 f"the source has no table {', '.join(missing)}",
                 hint="check that source.url and source.kind belong together",
             )
@@ -174,7 +174,7 @@ def _sqlite_path(url: URL) -> Path:
 def _sqlite_engine(url: URL) -> sa.Engine:
     path = _sqlite_path(url)
     if not path.is_file():
-        raise SourceError(f"there is no source database at {path}", hint=_CHECK)
+        raise SourceGoneError(f"there is no source database at {path}", hint=_CHECK)
     address = f"file:{quote(str(path.resolve()))}?mode=ro"
 
     def connect() -> sqlite3.Connection:
@@ -241,9 +241,13 @@ _BY_STATE = {
 }
 
 
+_GONE = ("3D000",)
+"""The database does not exist. Tables that don't are known before: `require_tables`."""
+
+
 def _explain_postgresql(error: BaseException) -> SourceError:
     state = postgres.sqlstate(error)
-    kind = SourceUnavailableError if postgres.passes(state) else SourceError
+    kind = SourceUnavailableError if postgres.passes(state) else SourceGoneError if state in _GONE else SourceError
     found = postgres.find(_BY_STATE, state) or (f"the source can't be read ({type(error).__name__})", _CHECK)
     return kind(found[0], hint=found[1])
 

@@ -1,7 +1,8 @@
 """Opens what a page of items shows, with freshly unwrapped data keys, and compares it with the source as it is now.
 
 The source is opened only where it may be opened now (G1, G2): an authorisation that was withdrawn or has expired since
-costs the comparison, not the verification. What could not be compared is counted as such.
+costs the comparison, not the verification, and so does a source that is gone, moved or retired. What could not be
+compared is counted as such: `not_compared`, and of it `without_source` for want of a source.
 """
 
 import hashlib
@@ -12,16 +13,17 @@ import sqlalchemy as sa
 from migrator import history
 from migrator.campaign import Campaign
 from migrator.core.envelope import DataKey, key_context
+from migrator.core.errors import SourceGoneError
 from migrator.core.model import Conversation
 from migrator.core.plan import EXTEND
 from migrator.database import tables
-from migrator.database.bulk import chunks
 from migrator.execution.deciding import PlannedItem, decide_items
 from migrator.execution.gates import cutover_reached
 from migrator.execution.work import Work
 from migrator.exports.opening import ExportReader, Material
 from migrator.facts import FactsReader, Watermarks, current_watermarks
 from migrator.history import StoredKey
+from migrator.lookups import rows_among
 from migrator.verification import events
 from migrator.verification.claims import Claims
 from migrator.verification.comparing import Examined, compare
@@ -51,11 +53,12 @@ class Examiner:
         self._findings = findings
         self._page_size = campaign.settings.execution.page_size
         self._readers: dict[str | None, tuple[FactsReader, ExportReader]] = {}
+        self._source_is_there = _source_is_there(campaign)
 
     def examine(self, connection: sa.Connection, items: Sequence[Item]) -> None:
         """Check keys, events and contents of the visible conversations among some items."""
         visible = {item.conversation_id: item for item in items if item.visible and item.conversation_id is not None}
-        conversations = self._campaign.store.conversations(sorted(visible))
+        conversations = self._campaign.store.conversations(sorted(visible)) if self._source_is_there else {}
         keys = self._keys(connection, list(visible.values()))
         refs = self._refs(connection, conversations)
         for item in visible.values():
@@ -108,9 +111,8 @@ class Examiner:
         """Keyed references of what the source still has; not of a subject whose reference key was erased."""
         subjects = {identifier: c.owner_id or identifier for identifier, c in conversations.items()}
         table = tables.reference_salt
-        salted: set[str] = set()
-        for chunk in chunks(sorted(set(subjects.values()))):
-            salted.update(connection.scalars(sa.select(table.c.subject_id).where(table.c.subject_id.in_(chunk))))
+        query = sa.select(table.c.subject_id)
+        salted = {row[0] for row in rows_among(connection, query, table.c.subject_id, set(subjects.values()))}
         known = {identifier: subject for identifier, subject in subjects.items() if subject in salted}
         return self._campaign.references.of(connection, known)
 
@@ -164,7 +166,7 @@ class Examiner:
 
     def _may_be_opened(self, connection: sa.Connection, plan_id: str | None, items: Sequence[Item]) -> dict[str, Work]:
         """What the policy would let open at this moment, with the accounts whose exports may be used."""
-        if not cutover_reached(self._campaign) or _recipient_key_is_gone(connection):
+        if not (self._source_is_there and cutover_reached(self._campaign)) or _recipient_key_is_gone(connection):
             return {}
         planned = [
             PlannedItem(item.conversation_no, item.conversation_id, EXTEND, item.messages, visible=True)
@@ -223,6 +225,8 @@ class Examiner:
         findings.count("contents")
         if examined.ring is None:
             findings.count("not_compared")
+        if not self._source_is_there:
+            findings.count("without_source")
         findings.add_many(
             MismatchKind.DOES_NOT_OPEN, number, "stored messages have a time or id of another type", examined.mistyped
         )
@@ -255,6 +259,14 @@ def _prepare(
             examined.has_history = True
             claims.append(Claims(connection, reader, examined, opening[identifier].exporters))
     return claims
+
+
+def _source_is_there(campaign: Campaign) -> bool:
+    """Whether there is a source to compare with; one that is only away for a moment is an error."""
+    try:
+        return bool(campaign.store)
+    except SourceGoneError:
+        return False
 
 
 def _recipient_key_is_gone(connection: sa.Connection) -> bool:

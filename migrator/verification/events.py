@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from migrator.audit.events import EventType
 from migrator.database import tables
-from migrator.database.bulk import chunks
 from migrator.history import StoredKey
+from migrator.lookups import rows_among
 from migrator.verification.findings import Findings, MismatchKind
 from migrator.verification.structure import SHOWN, Item
 
@@ -28,16 +28,13 @@ def of_conversations(connection: sa.Connection, refs: Sequence[str]) -> dict[str
     table = tables.outbox
     found = {ref: ConversationEvents() for ref in refs}
     kinds = (EventType.CONVERSATION_REWRAPPED.value, EventType.KEY_CREATED.value)
-    for chunk in chunks(found):
-        query = sa.select(table.c.subject, table.c.type, table.c.run_id, table.c.data).where(
-            table.c.subject.in_(chunk), table.c.type.in_(kinds)
-        )
-        for ref, kind, run_id, text in connection.execute(query):
-            data = _data(text)
-            if kind == EventType.KEY_CREATED.value:
-                found[ref].keys.append(data.get("key_id"))
-            else:
-                found[ref].rewrapped.setdefault(run_id, []).append(data)
+    query = sa.select(table.c.subject, table.c.type, table.c.run_id, table.c.data).where(table.c.type.in_(kinds))
+    for ref, kind, run_id, text in rows_among(connection, query, table.c.subject, found):
+        data = _data(text)
+        if kind == EventType.KEY_CREATED.value:
+            found[ref].keys.append(data.get("key_id"))
+        else:
+            found[ref].rewrapped.setdefault(run_id, []).append(data)
     return found
 
 

@@ -18,7 +18,8 @@ def small_ones(campaign: Campaign, connection: sa.Connection, group: Sequence[Ex
     numbers = [e.item.conversation_no for e in group]
     server = history.messages_of(connection, numbers)
     gaps = history.gaps_of(connection, numbers)
-    source = campaign.store.messages([e.conversation_id for e in group if e.conversation is not None])
+    there = [e.conversation_id for e in group if e.conversation is not None]
+    source = campaign.store.messages(there) if there else {}
     stretches = []
     for examined in group:
         number = examined.item.conversation_no
@@ -56,13 +57,13 @@ def long_one(campaign: Campaign, connection: sa.Connection, examined: Examined) 
 
 
 def _source_pages(campaign: Campaign, examined: Examined, size: int) -> Iterator[list[MessageRow]]:
-    store, cursor = campaign.store, None
+    cursor = None
     while examined.conversation is not None:
-        rows = store.page(examined.conversation_id, cursor, size)
+        rows = campaign.store.page(examined.conversation_id, cursor, size)
         yield _readable(examined, rows)
         if len(rows) < size:
             return
-        cursor = store.cursor(rows[-1])
+        cursor = campaign.store.cursor(rows[-1])
 
 
 def _readable(examined: Examined, rows: Sequence[MessageRow]) -> list[MessageRow]:

@@ -14,10 +14,11 @@ from migrator.core.outcomes import OUTCOMES, Outcome
 from migrator.core.plan import is_work
 from migrator.database import tables
 from migrator.execution.runs import Run
+from migrator.lookups import rows_among
 from migrator.verification.findings import Findings, MismatchKind
 
-_PAGE_ITEMS = 500
-_PAGE_MESSAGES = 100_000
+_PAGE_ITEMS = 2000
+_PAGE_MESSAGES = 50_000
 """A page ends behind the item that exceeds this, so that little is done again after a kill."""
 SHOWN = (Outcome.REWRAPPED.value, Outcome.REWRAPPED_WITH_GAPS.value)
 _VISIBLE = frozenset(outcome.value for outcome in Outcome if outcome.visible)
@@ -104,19 +105,13 @@ def _item(row: Sequence[Any]) -> Item:
 def _count_rows(connection: sa.Connection, items: Sequence[Item]) -> None:
     by_number = {item.conversation_no: item for item in items}
     message, gap = tables.message, tables.gap
-    counted = (
-        sa.select(message.c.conversation_no, message.c.key_id, sa.func.count())
-        .where(message.c.conversation_no.in_(by_number))
-        .group_by(message.c.conversation_no, message.c.key_id)
+    counted = sa.select(message.c.conversation_no, message.c.key_id, sa.func.count()).group_by(
+        message.c.conversation_no, message.c.key_id
     )
-    for number, key_id, count in connection.execute(counted):
+    for number, key_id, count in rows_among(connection, counted, message.c.conversation_no, by_number):
         by_number[number].rows_by_key[key_id] = count
-    gaps = (
-        sa.select(gap.c.conversation_no, sa.func.count())
-        .where(gap.c.conversation_no.in_(by_number))
-        .group_by(gap.c.conversation_no)
-    )
-    for number, count in connection.execute(gaps):
+    gaps = sa.select(gap.c.conversation_no, sa.func.count()).group_by(gap.c.conversation_no)
+    for number, count in rows_among(connection, gaps, gap.c.conversation_no, by_number):
         by_number[number].gap_rows = count
 
 
@@ -178,6 +173,6 @@ def _rolled_back(connection: sa.Connection, numbers: Sequence[int]) -> set[int]:
     query = (
         sa.select(item.c.conversation_no)
         .join(run, run.c.run_id == item.c.run_id)
-        .where(item.c.conversation_no.in_(numbers), item.c.outcome.in_(SHOWN), run.c.state.in_(_GONE))
+        .where(item.c.outcome.in_(SHOWN), run.c.state.in_(_GONE))
     )
-    return set(connection.scalars(query))
+    return {row[0] for row in rows_among(connection, query, item.c.conversation_no, numbers)}

@@ -14,6 +14,7 @@ from migrator.core.errors import UsageError
 from migrator.core.progress import Progress
 from migrator.database import tables
 from migrator.execution import runs
+from migrator.garbage import rarely_collected
 from migrator.verification import checkpoint as checkpoints
 from migrator.verification import structure, totals
 from migrator.verification.checkpoint import Checkpoint
@@ -30,7 +31,8 @@ def verify(campaign: Campaign, run_id: str | None, *, sample: float | None, prog
         run = runs.find(connection, run_id)
     checkpoint = checkpoints.begin(campaign, run, "all" if sample is None else f"{sample:g}%")
     _announce(campaign, checkpoint, progress)
-    _items(campaign, checkpoint, sample, progress)
+    with rarely_collected():
+        _items(campaign, checkpoint, sample, progress)
     progress.phase("reconciling", total=None, unit="events")
     with campaign.database.read() as connection:
         totals.check_population(connection, run, checkpoint.findings)

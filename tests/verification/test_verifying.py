@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fixtures.expected import expect
 from migrator.campaign import CampaignSpec, open_campaign
+from migrator.cli.views import checking as views
 from migrator.core.errors import AuditLogError, LeaseHeldError, UsageError
 from migrator.core.progress import NoProgress
 from migrator.execution import runs
@@ -242,6 +243,32 @@ def test_destroyed_recipient_key_costs_the_comparison_only(tmp_path: Path) -> No
     result = verified(spec)
     assert result.ok
     assert result.checked["not_compared"] == result.checked["contents"]
+
+
+def test_a_source_that_is_gone_costs_the_comparison_only(tmp_path: Path) -> None:
+    """Finalised or moved: keys, rows, counts and events still prove the run, and the result says what they do not."""
+    spec = executed(tmp_path)
+    (spec.directory / "store.db").unlink()
+    result = verified(spec)
+    assert result.ok
+    assert result.checked["without_source"] == result.checked["not_compared"] == result.checked["contents"] > 0
+    assert result.checked["items_roots_unprovable"] == result.checked["contents"]
+    assert "compared_with_source" not in result.checked
+    assert any("the source is gone" in line for line in views.verified(result).lines)
+    tamper(
+        spec, "UPDATE migrator_message SET ciphertext = x'00' WHERE rowid = (SELECT MIN(rowid) FROM migrator_message)"
+    )
+    assert {m.kind for m in verified(spec).mismatches} == {MismatchKind.DOES_NOT_OPEN}
+
+
+def test_a_source_without_its_tables_is_gone_too(tmp_path: Path) -> None:
+    """What is there but is no store of messages any more has nothing to be compared with."""
+    spec = executed(tmp_path)
+    with database(spec, "store.db") as connection:
+        connection.execute("DROP TABLE message")
+    result = verified(spec)
+    assert result.ok
+    assert result.checked["without_source"] == result.checked["contents"]
 
 
 def test_nothing_is_opened_before_the_cutover(tmp_path: Path) -> None:

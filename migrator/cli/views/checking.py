@@ -26,6 +26,8 @@ def verified(found: Verification) -> View:
         lines.append(f"mismatch {mismatch.kind.value}:{place} {mismatch.detail}")
     if found.mismatch_count > _SHOWN:
         lines.append(f"… {found.mismatch_count:,} in all; --output json lists up to {len(found.mismatches):,}")
+    if found.checked.get("without_source"):
+        lines.append("the source is gone: nothing was compared with it, and no Merkle root could be worked out again")
     if found.ok:
         lines.append("ok everything agrees")
     else:
