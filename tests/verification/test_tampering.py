@@ -12,7 +12,7 @@ from migrator import history
 from migrator.campaign import Campaign, CampaignSpec, open_campaign
 from migrator.core.envelope import DataKey, associated_data, random_ivs, seal_message
 from migrator.database import tables
-from tests.verification.support import executed, extended, rows, tamper, world
+from tests.verification.support import executed, extended, on_postgresql, rows, tamper, world
 from tests.verification.test_verifying import verified
 
 A = "(SELECT MIN(conversation_no) FROM migrator_conversation WHERE mode = 'server')"
@@ -275,6 +275,23 @@ CASES: dict[str, tuple[list[str], set[str]]] = {
         {"audit_events"},
     ),
 }
+
+
+ON_A_SERVER = (
+    "a message is gone and every count follows", "a bit of a ciphertext", "another sender", "a gap is gone",
+    "counts of the item", "hidden", "an item is gone", "the plan said otherwise", "another conversation's wrapped key",
+    "messages of no conversation", "a position that a complete run left", "an event says another root",
+    "a phantom event",
+)  # fmt: skip
+"""One case for each thing that is looked at; the rest would find the same queries at work."""
+
+
+@on_postgresql
+@pytest.mark.usefixtures("database_kind")
+@pytest.mark.parametrize("name", ON_A_SERVER)
+def test_tampering_on_postgresql_is_found(tmp_path: Path, name: str) -> None:
+    """The same from a server, whose set-based reconciliation is planned otherwise."""
+    test_tampering_is_found(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", CASES)
