@@ -47,27 +47,38 @@ def patiently(
     raise AssertionError("the waits never end")
 
 
-def persist(action: Callable[[], T], passing: type[Exception], *, commits: Callable[[], int] = lambda: 0) -> T:
-    """What `action` returns; after an error of the type `passing` it is called again. `commits` counts its commits."""
+def persist(
+    action: Callable[[], T],
+    passing: type[Exception],
+    *,
+    commits: Callable[[], int] = lambda: 0,
+    told: Callable[[Exception], None] = lambda _: None,
+) -> T:
+    """What `action` returns; after an error of the type `passing` it is called again.
+
+    `commits` counts its commits; `told` hears of each error that is waited out.
+    """
     failures, before = 0, commits()
     while True:
         try:
             return action()
-        except passing:
+        except passing as error:
             done = commits()
             failures = failures + 1 if done == before else 1
             before = done
             if failures >= ATTEMPTS:
                 raise
-            time.sleep(_drawn(_FIRST_WAIT * 2 ** (failures - 1)))
+            told(error)
+            time.sleep(drawn(_FIRST_WAIT * 2 ** (failures - 1)))
 
 
 def _waits() -> Iterator[float]:
     wait = _FIRST_WAIT
     while True:
-        yield _drawn(wait)
+        yield drawn(wait)
         wait = min(wait * 2, _LONGEST_WAIT)
 
 
-def _drawn(wait: float) -> float:
+def drawn(wait: float) -> float:
+    """Between half and all of it, at random."""
     return wait * (500 + secrets.randbelow(501)) / 1000

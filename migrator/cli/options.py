@@ -11,7 +11,7 @@ import click
 
 from migrator import __version__
 from migrator.core.clock import parse_time
-from migrator.core.settings import Share
+from migrator.core.settings import Share, per_second
 
 OutputFormat = Literal["human", "json", "jsonl"]
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)?\Z")
@@ -62,6 +62,20 @@ class NumberOrPercent(click.ParamType[str]):
         return str(value)
 
 
+class Rate(click.ParamType[str]):
+    """So many a second, a minute or an hour; stays text."""
+
+    name = "n/s"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, checked."""
+        try:
+            per_second(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a rate such as 5000/s, 30/min or 1000/h", param, ctx)
+        return str(value)
+
+
 class Percent(click.ParamType[float]):
     """A percentage over 0."""
 
@@ -81,6 +95,7 @@ DURATION: Final = Duration()
 MOMENT: Final = Moment()
 NUMBER_OR_PERCENT: Final = NumberOrPercent()
 PERCENT: Final = Percent()
+RATE: Final = Rate()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -38,6 +38,12 @@ class Bar:
         if self._bar is not None:
             self._bar.update(count)
 
+    def held_up(self, seconds: float) -> None:
+        """As if the bar had begun later."""
+        if self._bar is not None:
+            self._bar.start_t += seconds
+            self._bar.last_print_t += seconds
+
     def note(self, text: str) -> None:
         """A line above it."""
         tqdm.write(printable(text), file=sys.stderr)
@@ -60,6 +66,7 @@ class Lines:
         self._total: int | None = None
         self._earlier = self._done = 0
         self._began = self._told = clock()
+        self._held = 0.0
 
     def phase(self, name: str, *, total: int | None, done: int = 0, unit: str = "messages") -> None:
         """The phase before is told to its end first."""
@@ -67,6 +74,7 @@ class Lines:
         self._name, self._total, self._unit = name, total, unit
         self._earlier = self._done = done
         self._began = self._told = self._clock()
+        self._held = 0.0
 
     def advance(self, count: int) -> None:
         """Tell, if it is time to."""
@@ -74,6 +82,10 @@ class Lines:
         if self._clock() - self._told >= self._interval:
             self._told = self._clock()
             self.tell()
+
+    def held_up(self, seconds: float) -> None:
+        """Counted out of the rate, and so out of the time that is left."""
+        self._held += seconds
 
     def note(self, text: str) -> None:
         """A line of its own."""
@@ -94,7 +106,7 @@ class Lines:
 
     def rate(self) -> float:
         """Units a second of this session."""
-        elapsed = self._clock() - self._began
+        elapsed = self._clock() - self._began - self._held
         return (self._done - self._earlier) / elapsed if elapsed > 0 else 0.0
 
     def _left(self, rate: float) -> str:
@@ -150,6 +162,9 @@ class Silent:
         """Ignored."""
 
     def advance(self, count: int) -> None:
+        """Ignored."""
+
+    def held_up(self, seconds: float) -> None:
         """Ignored."""
 
     def note(self, text: str) -> None:

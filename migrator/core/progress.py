@@ -14,6 +14,10 @@ class Progress(Protocol):
         """So many more units of the phase are finished."""
         ...
 
+    def held_up(self, seconds: float) -> None:
+        """So long nothing could be done, as a service asked for patience: no part of how fast the work goes."""
+        ...
+
     def note(self, text: str) -> None:
         """Something that a person who watches should read, such as why it waits."""
         ...
@@ -26,6 +30,9 @@ class NoProgress:
         """Ignored."""
 
     def advance(self, count: int) -> None:
+        """Ignored."""
+
+    def held_up(self, seconds: float) -> None:
         """Ignored."""
 
     def note(self, text: str) -> None:

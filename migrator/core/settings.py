@@ -157,6 +157,7 @@ class ExecutionSettings(_Section):
     page_size: int = Field(default=5000, ge=1, le=100_000)
     max_gap_fraction: float = Field(default=0.05, ge=0, le=1)
     max_failures: Annotated[str, AfterValidator(_share)] = "1%"
+    max_rate: Annotated[str, AfterValidator(_rate)] | None = None
 
 
 class NotifySettings(_Section):

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -316,6 +317,11 @@ run = Table(
     # For people: the error that stopped the run, and what its coordinator waits for at the moment.
     Column("stop_detail", Text),
     Column("waiting", Text),
+    # Messages a second that all workers together may move, and how many workers share that.
+    Column("max_rate", Float),
+    Column("sharing", Integer, nullable=False, server_default="1"),
+    # Milliseconds out of `worked_ms` in which a service held the workers up.
+    Column("held_ms", BigInteger, nullable=False, server_default="0"),
 )
 
 shard = Table(
@@ -333,6 +339,9 @@ shard = Table(
     # What its holder has committed: for progress and for the error budget.
     Column("messages", BigInteger, nullable=False, server_default="0"),
     Column("failures", BigInteger, nullable=False, server_default="0"),
+    # What its holder waits for at the moment, and how long it has waited so far.
+    Column("waiting", Text),
+    Column("held_ms", BigInteger, nullable=False, server_default="0"),
 )
 
 progress = Table(

@@ -12,8 +12,8 @@ class Assignment:
     """A shard of a run: the items of a plan whose conversation numbers lie between two, both included.
 
     `token` is the fencing token under which its commits count. `dry_run`: decide and open, write nothing.
-    `opens`: whether a dry run may open anything at all (not before the cutover in production). `machine`: the
-    coordinator's (`lease.boot_id`).
+    `opens`: whether a dry run may open anything at all (not before the cutover in production); `rate`: messages a
+    second that one worker of a dry run may go through. `machine`: the coordinator's (`lease.boot_id`).
     """
 
     spec: CampaignSpec
@@ -28,6 +28,7 @@ class Assignment:
     machine: str = field(default_factory=boot_id)
     dry_run: bool = False
     opens: bool = True
+    rate: float | None = None
 
 
 @dataclass(slots=True)

@@ -34,10 +34,10 @@ from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import require_cutover, require_open
 from migrator.execution.journal import Journal
-from migrator.execution.options import RunOptions, StopSignal, engine_of
+from migrator.execution.options import RunOptions, StopSignal, engine_of, limit_of
 from migrator.execution.rehearsal import rehearse
-from migrator.execution.runs import Run, RunSummary
-from migrator.execution.status import summary_of
+from migrator.execution.runs import Run, RunSummary, Worked
+from migrator.execution.status import Committed, committed, summary_of
 from migrator.facts import Watermarks
 from migrator.lease import Lease
 from migrator.patience import persist
@@ -55,13 +55,14 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     session = _Session(campaign, options, progress, stop)
     if options.dry_run:
         stored.require_current(campaign, found)
-        return rehearse(campaign, found, session.engine, progress, session.wanted)
+        return rehearse(campaign, found, session.engine, progress, session.wanted, limit_of(campaign, options))
     leases.require_free(campaign)
     stored.require_executable(campaign, found)
     require_open(campaign, found, options.confirm)
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
-        return session.drive(runs.begin(campaign, found), found.watermarks, lease)
+        begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options))
+        return session.drive(begun, found.watermarks, lease)
 
 
 def resume(
@@ -78,7 +79,8 @@ def resume(
     require_cutover(campaign)
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
-        return session.drive(runs.take_up(campaign, run.run_id), plan.watermarks, lease)
+        taken = runs.take_up(campaign, run.run_id, max_rate=limit_of(campaign, options))
+        return session.drive(taken, plan.watermarks, lease)
 
 
 class _Session:
@@ -93,8 +95,9 @@ class _Session:
         self.began = time.monotonic()
         self.stopping: StopReason | None = None
         self.error: MigratorError | None = None
-        self.told = 0
-        self.waiting: str | None = None
+        self.done = Committed(messages=0, failures=0, held_seconds=0.0, waiting=None)
+        self.held_seconds = 0.0
+        self.noted: tuple[str | None, int] = None, 1
 
     def drive(self, run: Run, watermarks: Watermarks, lease: Lease) -> RunSummary:
         """Work until the run is complete or has to stop; then say where it stands."""
@@ -106,6 +109,7 @@ class _Session:
             self.stopping = StopReason.AUDIT_LOG
             return self._conclude(run, journal)
         self._announce(run)
+        self._note(run, None, self.engine.workers)
         queue = Queue(
             [
                 Assignment(
@@ -119,10 +123,13 @@ class _Session:
         )  # fmt: skip
         try:
             while queue.busy:
-                self._tell(run, "no worker of the engine can be reached" if queue.deserted else None)
-                persist(lambda: self._look_around(run, lease, budget, journal), DatabaseUnavailableError)
+                persist(
+                    lambda: self._look_around(run, lease, budget, journal, queue),
+                    DatabaseUnavailableError,
+                    told=lambda error: self.progress.note(f"waiting: {error}"),
+                )
                 self._take(queue.step(paused=self.stopping is not None))
-            self._look_around(run, lease, budget, journal)
+            self._look_around(run, lease, budget, journal, queue)
         finally:
             queue.close()
         return self._conclude(run, journal)
@@ -138,11 +145,9 @@ class _Session:
             if isinstance(result, MigratorError) and self.error is None:
                 self.error = result
 
-    def _look_around(self, run: Run, lease: Lease, budget: int, journal: Journal) -> None:
+    def _look_around(self, run: Run, lease: Lease, budget: int, journal: Journal, queue: Queue) -> None:
         """Everything that may end a session before its shards do."""
-        moved, failures = self._committed(run)
-        self.progress.advance(moved - self.told)
-        self.told = moved
+        self._count(run, queue)
         failed = journal.keep()
         self.error = self.error or failed
         reason = self.wanted()
@@ -150,7 +155,7 @@ class _Session:
             self.error = self.error or LeaseHeldError("the campaign's lease was lost to another process")
         if self.error is not None:
             reason = StopReason.AUDIT_LOG if isinstance(self.error, AuditLogError) else StopReason.SERVICE_DOWN
-        elif failures > budget:
+        elif self.done.failures > budget:
             reason = StopReason.ERROR_BUDGET
         if reason is not None and self.stopping is None:
             self.stopping = reason
@@ -158,18 +163,32 @@ class _Session:
             runs.request_stop(self.campaign, run, reason)
             self.error = self.error or journal.seal()
 
-    def _tell(self, run: Run, waiting: str | None) -> None:
-        """Let whoever watches, here or from another shell, know what the run waits for."""
-        if waiting == self.waiting:
-            return
-        self.waiting = waiting
-        self.progress.note(f"waiting: {waiting}" if waiting else "at work again")
-        runs.wait_for(self.campaign, run, waiting)
+    def _count(self, run: Run, queue: Queue) -> None:
+        """What the workers have done; and tell whoever watches, here or from another shell, what they wait for."""
+        with self.campaign.database.read() as connection:
+            now = committed(connection, run)
+        self.progress.advance(now.messages - self.done.messages)
+        held = (now.held_seconds - self.done.held_seconds) / max(1, self.noted[1])
+        if held:
+            self.held_seconds += held
+            self.progress.held_up(held)
+        self.done = now
+        waiting = "no worker of the engine can be reached" if queue.deserted else now.waiting
+        if waiting != self.noted[0]:
+            self.progress.note(f"waiting: {waiting}" if waiting else "at work again")
+        self._note(run, waiting, queue.at_work)
+
+    def _note(self, run: Run, waiting: str | None, sharing: int) -> None:
+        if (waiting, sharing) != self.noted:
+            self.noted = waiting, sharing
+            runs.note(self.campaign, run, waiting=waiting, sharing=sharing)
 
     def _conclude(self, run: Run, journal: Journal) -> RunSummary:
-        worked = time.monotonic() - self.began
+        worked = Worked(
+            seconds=time.monotonic() - self.began, held_seconds=self.held_seconds, messages=self.done.messages
+        )
         with self.campaign.database.read() as connection:
-            found = summary_of(connection, run, worked_seconds=worked, moved=self.told)
+            found = summary_of(connection, run, worked)
         if found.pending == 0 and self.error is None:
             runs.complete(self.campaign, run, found.counts, worked)
         elif self.stopping is not None or self.error is not None:
@@ -187,17 +206,7 @@ class _Session:
         if self.error is not None:
             raise resumable(self.error)
         with self.campaign.database.read() as connection:
-            return summary_of(connection, runs.find(connection, run.run_id), moved=0)
-
-    def _committed(self, run: Run) -> tuple[int, int]:
-        """Messages and failures that this generation's workers have committed."""
-        shard = tables.shard
-        query = sa.select(sa.func.sum(shard.c.messages), sa.func.sum(shard.c.failures)).where(
-            shard.c.run_id == run.run_id, shard.c.generation == run.generation
-        )
-        with self.campaign.database.read() as connection:
-            messages, failures = connection.execute(query).one()
-        return int(messages or 0), int(failures or 0)
+            return summary_of(connection, runs.find(connection, run.run_id))
 
     def _budget(self, run: Run) -> int:
         """How many conversations may fail in this session before it stops."""

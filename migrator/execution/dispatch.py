@@ -53,6 +53,11 @@ class Queue:
         return bool(self._waiting or self._working)
 
     @property
+    def at_work(self) -> int:
+        """How many workers have something to do, or will at once."""
+        return min(self._workers, len(self._working) + len(self._waiting))
+
+    @property
     def deserted(self) -> bool:
         """Whether the engine has no workers at the moment."""
         return self._deserted_at is not None

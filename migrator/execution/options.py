@@ -8,7 +8,7 @@ from migrator.campaign import Campaign
 from migrator.core.errors import ConfigError
 from migrator.core.lifecycle import StopReason
 from migrator.core.redaction import redact_setting
-from migrator.core.settings import Settings
+from migrator.core.settings import Settings, per_second
 from migrator.engines.interface import Engine
 
 
@@ -30,6 +30,7 @@ class RunOptions:
     engine: str | Engine | None = None
     max_failures: str | None = None
     max_duration_seconds: float | None = None
+    max_rate: str | None = None
     confirm: str | None = None
 
 
@@ -44,6 +45,12 @@ def engine_of(campaign: Campaign, options: RunOptions) -> Engine:
     engine = plugins.engine(address, options.workers if options.workers is not None else settings.workers)
     _ = engine.workers
     return engine
+
+
+def limit_of(campaign: Campaign, options: RunOptions) -> float | None:
+    """How many messages a second all workers together may move; None: as many as they can."""
+    rate = options.max_rate or campaign.settings.execution.max_rate
+    return None if rate is None else per_second(rate)
 
 
 def _require_references(settings: Settings) -> None:

@@ -7,6 +7,7 @@ from migrator.core.errors import MigratorError
 from migrator.engines import remote
 from migrator.execution import workplace
 from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.pacing import Pace
 from migrator.execution.worker import work_through
 from migrator.exports.opening import ExportReader
 
@@ -18,6 +19,7 @@ class _Open:
     session: tuple[str, int, bool]
     campaign: Campaign
     exports: ExportReader
+    pace: Pace
 
 
 _open: list[_Open] = []
@@ -45,7 +47,7 @@ def _run(assignment: Assignment) -> ShardResult:
         _open.append(_begin(session, assignment))
     here = _open[0]
     workplace.require_clock(here.campaign)
-    return work_through(here.campaign, assignment, here.exports)
+    return work_through(here.campaign, assignment, here.exports, here.pace)
 
 
 def close() -> None:
@@ -63,7 +65,7 @@ def _begin(session: tuple[str, int, bool], assignment: Assignment) -> _Open:
     except BaseException:
         campaign.close()
         raise
-    return _Open(session, campaign, ExportReader(campaign, last_export_no=assignment.watermarks.export_no))
+    return _Open(session, campaign, ExportReader(campaign, last_export_no=assignment.watermarks.export_no), Pace())
 
 
 remote.when_released(close)

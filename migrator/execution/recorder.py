@@ -26,6 +26,7 @@ from migrator.database import locks, tables
 from migrator.database.bulk import insert_rows
 from migrator.database.clock import database_time
 from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.pacing import Pace
 
 _ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
 
@@ -62,8 +63,13 @@ class Ending:
 class Recorder:
     """Writes for one shard; in a dry run, nothing."""
 
-    def __init__(self, campaign: Campaign, assignment: Assignment, result: ShardResult) -> None:
+    def __init__(
+        self, campaign: Campaign, assignment: Assignment, result: ShardResult, pace: Pace | None = None
+    ) -> None:
         self.campaign = campaign
+        self.pace = pace or Pace()
+        if assignment.dry_run:
+            self.pace.rate = assignment.rate
         self.assignment = assignment
         self.result = result
         self.authorization_version = 0
@@ -76,11 +82,28 @@ class Recorder:
 
     @contextmanager
     def transaction(self, label: str, *, messages: int = 0, failures: int = 0) -> Iterator[sa.Connection]:
-        """A write transaction behind the fence, which also counts its messages and failures for the coordinator."""
+        """A write transaction behind the fence, which also counts its messages and failures for the coordinator.
+
+        Where the run is paced, one with messages waits until those of before are paid for.
+        """
+        if messages:
+            self.pace.wait(self._look)
         with self.campaign.database.write(label) as connection:
             self._pass_fence(connection, messages, failures)
             yield connection
         self.commits += label not in _BEGUN_ANEW
+        self.pace.spend(messages)
+
+    def hold(self, why: str, seconds: float) -> None:
+        """Wait because a service asked for it, and let others know why."""
+        if self.dry:
+            self.pace.hold(seconds, lambda: None)
+            return
+        with self.campaign.database.write("held") as connection:
+            held = connection.execute(self._held_shard().values(waiting=why))
+            if held.rowcount != 1:
+                raise FencedError
+        self.pace.hold(seconds, self._look)
 
     def observe_authorizations(self, connection: sa.Connection) -> bool:
         """Note which authorisations the next decisions rest on; True if they are other ones than before."""
@@ -152,33 +175,52 @@ class Recorder:
         """After the commit: add (outcome, messages, gaps) to what the shard reports."""
         for outcome, messages, gaps in items:
             self.result.add(outcome, messages, gaps)
+        if self.dry:
+            self.pace.spend(sum(messages + gaps for _, messages, gaps in items))
+            self.pace.wait(lambda: None)
 
     def _pass_fence(self, connection: sa.Connection, messages: int, failures: int) -> None:
-        shard, run, assignment = tables.shard, tables.run, self.assignment
+        shard = tables.shard
         held = connection.execute(
-            shard.update()
-            .where(
-                shard.c.run_id == assignment.run_id,
-                shard.c.generation == assignment.generation,
-                shard.c.shard_no == assignment.shard_no,
-                shard.c.token == assignment.token,
+            self._held_shard().values(
+                messages=shard.c.messages + messages,
+                failures=shard.c.failures + failures,
+                held_ms=shard.c.held_ms + round(self.pace.take_held() * 1000),
+                waiting=None,
             )
-            .values(messages=shard.c.messages + messages, failures=shard.c.failures + failures)
         )
         if held.rowcount != 1:
             raise FencedError
-        state = connection.execute(
-            locks.shared(
-                sa.select(run.c.state, run.c.stop_reason, run.c.generation).where(run.c.run_id == assignment.run_id)
-            )
-        ).one()
-        if state.generation != assignment.generation:
-            raise FencedError
-        if state.state != RunState.RUNNING.value or state.stop_reason is not None:
-            raise StopRequestedError
+        self._require_running(connection, shared=True)
         if self._version(connection, shared=True) != self.authorization_version:
             raise AuthorizationsChangedError
         self.require_date(connection)
+
+    def _held_shard(self) -> sa.Update:
+        shard, assignment = tables.shard, self.assignment
+        return shard.update().where(
+            shard.c.run_id == assignment.run_id,
+            shard.c.generation == assignment.generation,
+            shard.c.shard_no == assignment.shard_no,
+            shard.c.token == assignment.token,
+        )
+
+    def _look(self) -> None:
+        with self.campaign.database.read() as connection:
+            self._require_running(connection)
+
+    def _require_running(self, connection: sa.Connection, *, shared: bool = False) -> None:
+        """Raise where the run is to stop or goes on without this worker; take note of the worker's share."""
+        run = tables.run
+        query = sa.select(run.c.state, run.c.stop_reason, run.c.generation, run.c.max_rate, run.c.sharing).where(
+            run.c.run_id == self.assignment.run_id
+        )
+        state = connection.execute(locks.shared(query) if shared else query).one()
+        if state.generation != self.assignment.generation:
+            raise FencedError
+        if state.state != RunState.RUNNING.value or state.stop_reason is not None:
+            raise StopRequestedError
+        self.pace.rate = None if state.max_rate is None else state.max_rate / max(1, state.sharing)
 
     def _version(self, connection: sa.Connection, *, shared: bool = False) -> int:
         campaign = tables.campaign

@@ -22,8 +22,12 @@ def rehearse(
     engine: Engine,
     progress: Progress,
     stop: Callable[[], StopReason | None],
+    limit: float | None,
 ) -> RunSummary:
-    """Go the way of a run with a plan, until its end or until `stop` says why not; what would come of it."""
+    """Go the way of a run with a plan, until its end or until `stop` says why not; what would come of it.
+
+    `limit`: messages a second, which its workers share evenly.
+    """
     began = time.monotonic()
     opens = cutover_reached(campaign) or not campaign.in_production
     todo = shards.cut_dry(campaign, plan.plan_id, engine.workers)
@@ -33,7 +37,7 @@ def rehearse(
             Assignment(
                 spec=campaign.spec, run_id="dry-run", plan_id=plan.plan_id, generation=0, shard_no=shard.shard_no,
                 token=1, first_no=shard.first_no, last_no=shard.last_no, watermarks=plan.watermarks, dry_run=True,
-                opens=opens,
+                opens=opens, rate=None if limit is None else limit / max(1, engine.workers),
             )
             for shard in todo
         ],

@@ -34,7 +34,20 @@ class Run:
     stop_detail: str | None = None
     """What exactly a run stopped for; of a service that is down, which and where."""
     waiting: str | None = None
-    """What its coordinator waits for at the moment."""
+    """What it waits for at the moment, as its coordinator sees it."""
+    max_rate: float | None = None
+    """Messages a second that all workers together may move."""
+    held_seconds: float = 0.0
+    """Out of `worked_seconds`: how long a service held the workers up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """What a session has done so far: for so long, of which a service held it up so long, so many messages."""
+
+    seconds: float = 0.0
+    held_seconds: float = 0.0
+    messages: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +64,7 @@ class RunSummary:
     stop_reason: StopReason | None = None
     stop_detail: str | None = None
     waiting: str | None = None
+    max_rate: float | None = None
     pending: int = 0
 
     @property
@@ -93,11 +107,13 @@ def find(connection: sa.Connection, run_id: str | None) -> Run:
         worked_seconds=row.worked_ms / 1000,
         stop_detail=row.stop_detail,
         waiting=row.waiting,
+        max_rate=row.max_rate,
+        held_seconds=row.held_ms / 1000,
     )
 
 
-def begin(campaign: Campaign, plan: StoredPlan) -> Run:
-    """Consume a plan: from here on it belongs to this run."""
+def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None) -> Run:
+    """Consume a plan: from here on it belongs to this run. `max_rate`: messages a second over all workers."""
     now = campaign.clock.now()
     run_id = f"run-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     run, table = tables.run, tables.plan
@@ -121,6 +137,7 @@ def begin(campaign: Campaign, plan: StoredPlan) -> Run:
                 generation=1,
                 started_at=format_time(now),
                 worked_ms=0,
+                max_rate=max_rate,
             )
         )
         data = {"plan_id": plan.plan_id, "digest": plan.digest}
@@ -128,7 +145,7 @@ def begin(campaign: Campaign, plan: StoredPlan) -> Run:
         return find(connection, run_id)
 
 
-def take_up(campaign: Campaign, run_id: str) -> Run:
+def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None) -> Run:
     """Go on with a run that stopped or was killed, as a new generation: older workers are fenced off."""
     table = tables.run
     with campaign.database.write("run-resume") as connection:
@@ -144,6 +161,7 @@ def take_up(campaign: Campaign, run_id: str) -> Run:
                 stop_reason=None,
                 stop_detail=None,
                 waiting=None,
+                max_rate=max_rate,
                 generation=run.generation + 1,
             )
         )
@@ -163,29 +181,29 @@ def request_stop(campaign: Campaign, run: Run, reason: StopReason) -> None:
         )
 
 
-def wait_for(campaign: Campaign, run: Run, what: str | None) -> None:
-    """Say what the run waits for; None: it works."""
+def note(campaign: Campaign, run: Run, *, waiting: str | None, sharing: int) -> None:
+    """Keep for whoever looks what the run waits for (None: it works), and how many workers share its limit."""
     table = tables.run
-    with campaign.database.write("run-waiting") as connection:
+    with campaign.database.write("run-note") as connection:
         locks.ahead_of_sharers(connection, table)
         connection.execute(
             table.update()
             .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
-            .values(waiting=what)
+            .values(waiting=waiting, sharing=max(1, sharing))
         )
 
 
-def stop(campaign: Campaign, run: Run, reason: StopReason, worked_seconds: float, *, detail: str | None = None) -> None:
+def stop(campaign: Campaign, run: Run, reason: StopReason, worked: Worked, *, detail: str | None = None) -> None:
     """The run rests, resumable. `detail`: the error that stopped it, for people."""
     with campaign.database.write("run-stop") as connection:
-        _end(connection, campaign, run, RunState.STOPPED, reason, worked_seconds, detail)
+        _end(connection, campaign, run, RunState.STOPPED, reason, worked, detail)
         _record(connection, campaign, run.run_id, EventType.RUN_PAUSED, {"reason": reason.value})
 
 
-def complete(campaign: Campaign, run: Run, counts: Mapping[str, OutcomeCount], worked_seconds: float) -> None:
+def complete(campaign: Campaign, run: Run, counts: Mapping[str, OutcomeCount], worked: Worked) -> None:
     """Every conversation of the plan has its outcome."""
     with campaign.database.write("run-complete") as connection:
-        _end(connection, campaign, run, RunState.COMPLETED, None, worked_seconds)
+        _end(connection, campaign, run, RunState.COMPLETED, None, worked)
         data = {outcome: count.conversations for outcome, count in sorted(counts.items())}
         _record(connection, campaign, run.run_id, EventType.RUN_COMPLETED, {"counts": data})
 
@@ -210,7 +228,7 @@ def _end(
     run: Run,
     state: RunState,
     reason: StopReason | None,
-    worked_seconds: float,
+    worked: Worked,
     detail: str | None = None,
 ) -> None:
     table = tables.run
@@ -225,7 +243,8 @@ def _end(
             stop_detail=detail,
             waiting=None,
             finished_at=format_time(campaign.clock.now()) if state is RunState.COMPLETED else None,
-            worked_ms=round((run.worked_seconds + worked_seconds) * 1000),
+            worked_ms=round((run.worked_seconds + worked.seconds) * 1000),
+            held_ms=round((run.held_seconds + worked.held_seconds) * 1000),
         )
     )
     if ended.rowcount != 1:

@@ -1,11 +1,13 @@
 """Where a run stands, from its rows alone."""
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 
 from migrator.campaign import Campaign
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.database import tables
-from migrator.execution.runs import Run, RunSummary, find, outcome_counts
+from migrator.execution.runs import Run, RunSummary, Worked, find, outcome_counts
 from migrator.lease import LeaseHolder, holder_of
 
 
@@ -15,13 +17,16 @@ def summary(campaign: Campaign, run_id: str | None) -> RunSummary:
         return summary_of(connection, find(connection, run_id))
 
 
-def summary_of(connection: sa.Connection, run: Run, *, worked_seconds: float = 0.0, moved: int = 0) -> RunSummary:
-    """The summary of a run; `worked_seconds` and `moved` messages are those of a session that is at work."""
+def summary_of(connection: sa.Connection, run: Run, worked: Worked | None = None) -> RunSummary:
+    """The summary of a run; `worked`: what a session that is at work has done beyond what the run's row says."""
     counts = outcome_counts(connection, run.run_id)
     planned = connection.scalar(sa.select(tables.plan.c.conversations).where(tables.plan.c.plan_id == run.plan_id)) or 0
-    elapsed = run.worked_seconds + worked_seconds
-    messages = moved or sum(c.messages for outcome, c in counts.items() if outcome.startswith("rewrapped"))
-    seconds = worked_seconds if moved else elapsed
+    elapsed = run.worked_seconds + (worked.seconds if worked else 0.0)
+    if worked is not None and worked.messages:
+        messages, seconds = worked.messages, worked.seconds - worked.held_seconds
+    else:
+        messages = sum(c.messages for outcome, c in counts.items() if outcome.startswith("rewrapped"))
+        seconds = elapsed - run.held_seconds
     return RunSummary(
         run_id=run.run_id,
         plan_id=run.plan_id,
@@ -33,7 +38,40 @@ def summary_of(connection: sa.Connection, run: Run, *, worked_seconds: float = 0
         stop_reason=run.stop_reason if run.state is RunState.STOPPED else None,
         stop_detail=run.stop_detail if run.state is RunState.STOPPED else None,
         waiting=run.waiting if run.state is RunState.RUNNING else None,
+        max_rate=run.max_rate if run.state is RunState.RUNNING else None,
         pending=planned - sum(count.conversations for count in counts.values()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What the workers of a run's present generation have committed, and what holds them up."""
+
+    messages: int
+    failures: int
+    held_seconds: float
+    """Of all workers together."""
+    waiting: str | None
+    """What one of them waits for."""
+
+
+def committed(connection: sa.Connection, run: Run) -> Committed:
+    """The sums over the shards of a run's generation."""
+    shard = tables.shard
+    row = connection.execute(
+        sa.select(
+            sa.func.sum(shard.c.messages),
+            sa.func.sum(shard.c.failures),
+            sa.func.sum(shard.c.held_ms),
+            sa.func.max(shard.c.waiting),
+        ).where(shard.c.run_id == run.run_id, shard.c.generation == run.generation)
+    ).one()
+    messages, failures, held_ms, waiting = row
+    return Committed(
+        messages=int(messages or 0),
+        failures=int(failures or 0),
+        held_seconds=float(held_ms or 0) / 1000,
+        waiting=waiting,
     )
 
 
@@ -48,7 +86,8 @@ def why_it_waits(campaign: Campaign, run: RunSummary) -> str:
     holder = lease_holder(campaign)
     match run.state:
         case RunState.RUNNING if holder is not None and holder.alive:
-            return f"waiting: {run.waiting}" if run.waiting else f"at work: {holder.holder}"
+            at_work = f"waiting: {run.waiting}" if run.waiting else f"at work: {holder.holder}"
+            return at_work if run.max_rate is None else f"{at_work}; paced to {run.max_rate:,.10g} messages/s"
         case RunState.RUNNING:
             return "its process was killed: `migrator resume` goes on"
         case RunState.STOPPED:

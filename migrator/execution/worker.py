@@ -22,6 +22,7 @@ from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.deciding import PlannedItem, decide_items, planned_skips
 from migrator.execution.long import rewrap_long
 from migrator.execution.merging import merge
+from migrator.execution.pacing import Pace, through_delays
 from migrator.execution.recorder import (
     AuthorizationsChangedError,
     Ending,
@@ -41,13 +42,15 @@ _SKIPS = 5000
 """Planned skips in one transaction."""
 
 
-def work_through(campaign: Campaign, assignment: Assignment, exports: ExportReader) -> ShardResult:
-    """Work through a shard; what is committed counts, whatever happens to this process.
+def work_through(
+    campaign: Campaign, assignment: Assignment, exports: ExportReader, pace: Pace | None = None
+) -> ShardResult:
+    """Work through a shard; what is committed counts, whatever happens to this process. `pace`: this process's.
 
     Raises `MigratorError` where the run as a whole can't go on: a service is down, the source or the database is gone.
     """
     result = ShardResult(shard_no=assignment.shard_no, finished=False)
-    worker = _Worker(campaign, assignment, exports, result)
+    worker = _Worker(campaign, exports, Recorder(campaign, assignment, result, pace))
     try:
         worker.run()
     except (StopRequestedError, FencedError):
@@ -57,10 +60,10 @@ def work_through(campaign: Campaign, assignment: Assignment, exports: ExportRead
 
 
 class _Worker:
-    def __init__(self, campaign: Campaign, assignment: Assignment, exports: ExportReader, result: ShardResult) -> None:
+    def __init__(self, campaign: Campaign, exports: ExportReader, recorder: Recorder) -> None:
         self.campaign = campaign
-        self.assignment = assignment
-        self.recorder = Recorder(campaign, assignment, result)
+        self.assignment = recorder.assignment
+        self.recorder = recorder
         self.facts: FactsReader
         self.exports = exports
 
@@ -71,7 +74,10 @@ class _Worker:
         """
         if not self.assignment.dry_run and not self._claim():
             return
-        persist(self._attempt, DatabaseUnavailableError, commits=lambda: self.recorder.commits)
+        persist(self._patiently, DatabaseUnavailableError, commits=lambda: self.recorder.commits)
+
+    def _patiently(self) -> None:
+        through_delays(self._attempt, self.recorder.hold, commits=lambda: self.recorder.commits)
 
     def _attempt(self) -> None:
         # What readers remember may come from a transaction that was lost.

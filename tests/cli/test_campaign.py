@@ -123,6 +123,7 @@ def test_execute_status_verify_report_rollback(program: Program, campaign: Path)
         "counts",
         "messages_per_second",
         "elapsed_seconds",
+        "max_rate",
         "why",
     }
     assert set(done.json) == fields

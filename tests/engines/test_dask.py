@@ -10,7 +10,7 @@ from migrator.core.errors import ConfigError, ExitStatus
 from migrator.engines import remote
 from migrator.engines.dask import ClusterUnavailableError, DaskEngine, WorkerBugError, WorkerRefusedError
 from tests.engines.conformance import PATIENCE, EngineConformance, double
-from tests.support.cluster import Cluster, cluster
+from tests.support.cluster import Cluster, cluster, sweep
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +18,13 @@ def shared() -> Iterator[Cluster]:
     """One cluster for all tests here."""
     with cluster(2) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def tidy() -> Iterator[None]:
+    """Nothing is left to later tests."""
+    yield
+    sweep()
 
 
 class TestDaskEngine(EngineConformance):

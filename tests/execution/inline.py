@@ -8,6 +8,7 @@ from migrator.campaign import Campaign
 from migrator.core.errors import MigratorError
 from migrator.core.lifecycle import StopReason
 from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.pacing import Pace
 from migrator.execution.process import run_shard
 from migrator.execution.worker import work_through
 from migrator.exports.opening import ExportReader
@@ -18,8 +19,9 @@ T = TypeVar("T")
 class InlineExecutor(Executor):
     """Runs each shard when it is submitted, on the coordinator's own campaign."""
 
-    def __init__(self, campaign: Campaign) -> None:
+    def __init__(self, campaign: Campaign, pace: Pace) -> None:
         self._campaign = campaign
+        self._pace = pace
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run it now; a `MigratorError` goes to the future as a worker's would."""
@@ -33,7 +35,7 @@ class InlineExecutor(Executor):
 
     def _work(self, assignment: Assignment) -> ShardResult:
         exports = ExportReader(self._campaign, last_export_no=assignment.watermarks.export_no)
-        return work_through(self._campaign, assignment, exports)
+        return work_through(self._campaign, assignment, exports, self._pace)
 
 
 class InlineEngine:
@@ -41,12 +43,13 @@ class InlineEngine:
 
     workers = 1
 
-    def __init__(self, campaign: Campaign) -> None:
+    def __init__(self, campaign: Campaign, pace: Pace | None = None) -> None:
         self._campaign = campaign
+        self.pace = pace or Pace()
 
     def executor(self) -> Executor:
         """The executor."""
-        return InlineExecutor(self._campaign)
+        return InlineExecutor(self._campaign, self.pace)
 
 
 class NoStop:

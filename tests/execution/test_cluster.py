@@ -31,7 +31,7 @@ from migrator.execution.worker import work_through
 from migrator.exports.opening import ExportReader
 from tests.execution.bench import KEY, Bench, run_in
 from tests.execution.inline import StopAfter
-from tests.support.cluster import Cluster, cluster
+from tests.support.cluster import Cluster, cluster, sweep
 
 T = TypeVar("T")
 
@@ -44,10 +44,12 @@ def shared() -> Iterator[Cluster]:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is gone is looked for often."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is gone is looked for often; nothing is left to later tests."""
     monkeypatch.setattr("migrator.engines.dask._COUNT_EVERY_SECONDS", 0.05)
     monkeypatch.setattr("migrator.engines.dask._CONNECT_SECONDS", 1.0)
+    yield
+    sweep()
 
 
 def make_bench(folder: Path, **sections: Any) -> Bench:

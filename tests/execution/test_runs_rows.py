@@ -59,14 +59,14 @@ def test_stopped_taken_up_and_completed(bench: Bench) -> None:
     """Each step with its event; the generation rises, the stop reason goes, worked time adds up."""
     run = begun(bench)
     with bench.open() as campaign:
-        runs.stop(campaign, run, StopReason.MAX_DURATION, 1.5)
+        runs.stop(campaign, run, StopReason.MAX_DURATION, runs.Worked(seconds=1.5))
         stopped = status.summary(campaign, None)
         assert (stopped.state, stopped.stop_reason, stopped.elapsed_seconds) == (
             RunState.STOPPED, StopReason.MAX_DURATION, 1.5,
         )  # fmt: skip
         again = runs.take_up(campaign, run.run_id)
         assert (again.generation, again.state, again.stop_reason) == (2, RunState.RUNNING, None)
-        runs.complete(campaign, again, {"rewrapped": OutcomeCount(1, 2, 0)}, 2.0)
+        runs.complete(campaign, again, {"rewrapped": OutcomeCount(1, 2, 0)}, runs.Worked(seconds=2.0))
         assert status.summary(campaign, None).elapsed_seconds == 3.5
         with pytest.raises(GateError):
             runs.take_up(campaign, run.run_id)
@@ -83,9 +83,9 @@ def test_a_session_that_was_overtaken_changes_nothing(bench: Bench) -> None:
         before = bench.all(tables.run), bench.all(tables.outbox)
         runs.request_stop(campaign, run, StopReason.INTERRUPTED)
         with pytest.raises(LeaseHeldError):
-            runs.stop(campaign, run, StopReason.INTERRUPTED, 1.0)
+            runs.stop(campaign, run, StopReason.INTERRUPTED, runs.Worked(seconds=1.0))
         with pytest.raises(LeaseHeldError):
-            runs.complete(campaign, run, {}, 1.0)
+            runs.complete(campaign, run, {}, runs.Worked(seconds=1.0))
     assert (bench.all(tables.run), bench.all(tables.outbox)) == before
 
 

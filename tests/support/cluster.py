@@ -1,11 +1,13 @@
 """A real Dask cluster on this machine: a scheduler and workers, each a process that a test may kill."""
 
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,3 +138,10 @@ def cluster(workers: int, *, env: Mapping[str, str] | None = None) -> Iterator[C
         yield made
     finally:
         made.remove()
+
+
+def sweep() -> None:
+    """Drop the sockets that clients of killed schedulers leave to the garbage collector, which would warn some time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

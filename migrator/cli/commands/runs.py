@@ -8,7 +8,7 @@ import click
 
 from migrator.campaign import Campaign
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
-from migrator.cli.options import DURATION, NUMBER_OR_PERCENT
+from migrator.cli.options import DURATION, NUMBER_OR_PERCENT, RATE
 from migrator.cli.output import View
 from migrator.cli.session import Session
 from migrator.cli.signals import stop_on_signals
@@ -34,6 +34,8 @@ def _run_options(function: _F) -> _F:
         click.option("--max-failures", type=NUMBER_OR_PERCENT, metavar="N|N%",
                      help="Stop, resumable, when more conversations failed; of N% at least 10 may. "
                           "As configured unless given."),
+        click.option("--max-rate", type=RATE, metavar="N/s",
+                     help="Messages that all workers together move at most; as configured unless given."),
         click.option("--engine", metavar="local|dask:ADDRESS",
                      help="What runs the workers; as configured unless given."),
         click.option("--workers", type=click.IntRange(0, 1024), metavar="N",
@@ -57,6 +59,7 @@ def execute(
     engine: str | None,
     max_failures: str | None,
     max_duration: float | None,
+    max_rate: str | None,
     confirm: str | None,
 ) -> ExitStatus:
     """Run a plan: open what is authorised, and seal it under server-side keys. PLAN is a file or an id.
@@ -68,7 +71,7 @@ def execute(
             confirm = session.ask(f"This opens people's history. Type the campaign's name to execute {plan}")
         options = RunOptions(
             dry_run=dry_run, workers=workers, engine=engine, max_failures=max_failures,
-            max_duration_seconds=max_duration, confirm=confirm,
+            max_duration_seconds=max_duration, max_rate=max_rate, confirm=confirm,
         )  # fmt: skip
         with stop_on_signals() as stop:
             with session.progress() as progress:
@@ -87,9 +90,12 @@ def resume(
     engine: str | None,
     max_failures: str | None,
     max_duration: float | None,
+    max_rate: str | None,
 ) -> ExitStatus:
     """Go on with a run that stopped or was killed; the latest unless RUN names another."""
-    options = RunOptions(workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration)
+    options = RunOptions(
+        workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration, max_rate=max_rate
+    )
     with session.campaign() as campaign, stop_on_signals() as stop:
         with session.progress() as progress:
             summary = coordinator.resume(campaign, run, options, progress, stop)

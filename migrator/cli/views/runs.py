@@ -22,6 +22,7 @@ def run(summary: RunSummary, *, why: str) -> View:
             "counts": counts,
             "messages_per_second": summary.messages_per_second,
             "elapsed_seconds": summary.elapsed_seconds,
+            "max_rate": summary.max_rate,
             "why": why,
         },
         lines=_lines(summary, why),
