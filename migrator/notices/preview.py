@@ -1,5 +1,6 @@
 """What a reader would get, for those who look at notices before they go out; sends and records nothing."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -63,7 +64,10 @@ def preview(
     settings: Settings, directory: Path, reads: Account, *, now: datetime, notice_id: str = NoticeKind.FIRST.value,
     case: Circumstances | None = None,
 ) -> Rendered:  # fmt: skip
-    """What this account would read; with the numbers and the answer of an example unless its case is known."""
+    """What this account would read; with the numbers and the answer of an example unless its case is known.
+
+    Notices after the first are shown as to somebody who was told a whole notice period before the cutover.
+    """
     available = templates.current(templates.catalogue(settings, directory), notice_id)
     wanted = templates.wanted_locale(reads, settings)
     template = templates.for_reader(available, wanted)
@@ -72,4 +76,9 @@ def preview(
             f"notice {notice_id!r} has no template for locale {reads.locale or settings.notify.default_locale!r}",
             hint=f"it has {', '.join(sorted(available))}",
         )
-    return templates.render(template, reads, settings, now, case or example(now))
+    case = case or example(now)
+    if case.first_noticed_at is None and notice_id != NoticeKind.FIRST:
+        campaign = settings.campaign
+        told = min(now, campaign.cutover_at - timedelta(days=campaign.notice_period_days))
+        case = replace(case, first_noticed_at=told)
+    return templates.render(template, reads, settings, now, case)

@@ -1,6 +1,7 @@
 """Looking at notices before they go out."""
 
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def test_the_example_has_all_that_a_notice_shows(
     case = preview.example(NOW, audience, answer)
     reader = preview.reader("ar", "Asia/Riyadh")
     assert preview.preview(settings, tmp_path, reader, now=NOW, notice_id=kind.value, case=case).body
+
+
+def test_a_reminder_is_shown_as_to_somebody_who_was_told_in_time(tmp_path: Path) -> None:
+    """Nothing opens before the cutover then; the first notice counts from when it is sent."""
+    settings = make_spec(tmp_path).settings
+    late = settings.campaign.cutover_at - timedelta(days=7)
+    shown = {
+        notice_id: preview.preview(settings, tmp_path, preview.reader("en"), now=late, notice_id=notice_id).body
+        for notice_id in ("cutover", "reminder")
+    }
+    assert "opened before: Friday, May 8, 2026" in shown["reminder"]
+    assert "opened before: Friday, June 26, 2026" in shown["cutover"]
 
 
 def test_an_account_of_the_source(tmp_path: Path) -> None:

@@ -138,6 +138,23 @@ def test_the_digest_covers_subject_text_and_html(tmp_path: Path) -> None:
     assert rendered.sha256 == hashlib.sha256(shown).hexdigest()
 
 
+def test_html_of_the_operators_own(tmp_path: Path) -> None:
+    """What follows `<!doctype html>` is the HTML; values in it are escaped, and the digest covers it."""
+    page = (
+        "<!doctype html>\n<html lang='en' dir='ltr'><body><p>{{ platform }} till {{ sealed_until }}</p></body></html>"
+    )
+    notify = own_templates(tmp_path, cutover_9_en=PLAIN + page)
+    settings = _settings(tmp_path, platform="A & <B>", **notify)
+    template = templates.current(templates.catalogue(settings, tmp_path), "cutover")["en"]
+    rendered = templates.render(template, _account(), settings, NOW)
+    assert "<p>A &amp; &lt;B&gt; till " in rendered.html
+    assert "A & <B>" in rendered.subject
+    assert "<" not in rendered.body
+    assert (
+        rendered.sha256 == hashlib.sha256(rfc8785.dumps([rendered.subject, rendered.body, rendered.html])).hexdigest()
+    )
+
+
 def test_dates_follow_the_campaign(tmp_path: Path) -> None:
     """Nothing is opened before the cutover, nor before the notice period has run since the first notice."""
     template = templates.Template(

@@ -67,6 +67,8 @@ def test_numbers_and_their_forms() -> None:
     assert (found["moved"], found["moved_form"]) == ("1", "one")
     assert (found["sealed"], found["sealed_form"]) == ("12,345", "other")
     assert (found["destroyed"], found["destroyed_form"]) == (None, None)
+    nothing = _values(None, NOW, moved=0, sealed=0)
+    assert {nothing[f"{name}{end}"] for name in ("moved", "sealed", "destroyed") for end in ("", "_form")} == {None}
     german = values.values(_account(), SETTINGS, "de", NOW, Circumstances(sealed=12345))
     assert german["sealed"] == "12.345"
 
