@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from migrator.channels.interface import NoticeChannel
 from migrator.core.errors import ConfigError
@@ -12,6 +12,14 @@ from migrator.engines.local import LocalEngine
 from migrator.keyservices.interface import KeyService, OffersSigners, Signer
 from migrator.schemes.interface import Scheme
 from migrator.stores.interface import MessageStore
+
+_EXTRAS: Final = {"boto3": "aws", "botocore": "aws", "hvac": "vault", "pkcs11": "pkcs11"}
+"""Which extra of ours brings a module that is missing."""
+
+
+def _installs(missing: str) -> str:
+    extra = _EXTRAS.get(missing)
+    return f"pip install 'migrator[{extra}]'" if extra else "install the package that it needs"
 
 
 @cache
@@ -25,9 +33,7 @@ def _load(group: str, name: str, setting: str) -> Any:
         return found[name].load()
     except (ImportError, AttributeError) as error:
         missing = getattr(error, "name", None) or type(error).__name__
-        raise ConfigError(
-            f"{setting}: {name!r} can't be loaded ({missing})", hint="install the package that it needs"
-        ) from None
+        raise ConfigError(f"{setting}: {name!r} can't be loaded ({missing})", hint=_installs(missing)) from None
 
 
 def store_class(kind: str) -> type[MessageStore]:

@@ -1,5 +1,6 @@
 """Implementations are found by name, ours and those of installed plug-ins alike; what is missing is said."""
 
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_name_that_nobody_has(name: str) -> None:
     assert "labyrinth" in caught.value.hint
 
 
-@pytest.mark.parametrize("address", ["awskms:arn:aws:kms:eu-central-1:1:key/2", "local", "", ":", "LOCAL:keys"])
+@pytest.mark.parametrize("address", ["gcpkms:projects/p/locations/l", "local", "", ":", "LOCAL:keys"])
 def test_an_address_of_another_kind(address: str) -> None:
     """`local` without a colon names the kind and no place, which the service refuses itself."""
     if address == "local":
@@ -76,3 +77,20 @@ def test_a_plug_in_that_can_not_be_loaded(monkeypatch: pytest.MonkeyPatch, value
     with pytest.raises(ConfigError, match=missing) as caught:
         plugins.store_class("broken")
     assert "install" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "extra"),
+    [("awskms", "boto3", "aws"), ("vault", "hvac", "vault"), ("pkcs11", "pkcs11", "pkcs11")],
+)
+def test_an_extra_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, kind: str, module: str, extra: str
+) -> None:
+    """With the command that installs it."""
+    plugins._load.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(f"migrator.keyservices.{kind.removesuffix('kms')}")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=module) as caught:
+        plugins.key_service_class(f"{kind}:x")
+    assert caught.value.hint == f"pip install 'migrator[{extra}]'"

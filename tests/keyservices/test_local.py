@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tink import aead, json_proto_keyset_format, secret_key_access
 
-from migrator.core.errors import KeyServiceError
-from migrator.keyservices.interface import KeyRefusal
+from migrator.core.errors import KeyDelay, KeyProblem, KeyServiceError
+from migrator.keyservices.interface import KeyRefusal, KeyService
 from migrator.keyservices.local import MAX_KEYSET_BYTES, LocalKeyService
-from tests.keyservices.conformance import CONTEXT, KeyServiceConformance
+from migrator.testing.keyservices import CONTEXT, KeyServiceConformance
 
 
 class TestConformance(KeyServiceConformance):
@@ -28,6 +30,13 @@ class TestConformance(KeyServiceConformance):
     def service(self) -> LocalKeyService:
         """Opened anew from its file."""
         return LocalKeyService.open("keys#k", directory=self.directory)
+
+    @contextmanager
+    def in_trouble(self, trouble: KeyProblem | KeyDelay) -> Iterator[Callable[[], KeyService]]:
+        """A key that is not there; a file is neither disabled nor away for a moment."""
+        if trouble is not KeyProblem.UNKNOWN_KEY:
+            pytest.skip("a file is there and readable, or it is not")
+        yield lambda: LocalKeyService.open("keys#other", directory=self.directory)
 
 
 @pytest.fixture

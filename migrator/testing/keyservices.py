@@ -1,10 +1,20 @@
-"""What every key service must do: subclass `KeyServiceConformance` and give it a service."""
+"""What every key service must do: subclass `KeyServiceConformance`, give it a service, and put it into troubles.
+
+from migrator.testing.keyservices import KeyServiceConformance
+
+class TestOurs(KeyServiceConformance):
+    def service(self) -> KeyService:
+        return OurKeyService.open("key-7", directory=Path.cwd())
+"""
 
 import pickle
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
+from migrator.core.errors import KeyDelay, KeyProblem, KeyServiceError, KeyServiceUnavailableError
 from migrator.keyservices.interface import KeyRefusal, KeyService, RefusalKind
 
 CONTEXT = b'{"campaign":"c","conversation":"00ff","key_id":"7"}'
@@ -17,6 +27,37 @@ class KeyServiceConformance(ABC):
     @abstractmethod
     def service(self) -> KeyService:
         """A newly opened service, always on the same key."""
+
+    def in_trouble(self, trouble: KeyProblem | KeyDelay) -> AbstractContextManager[Callable[[], KeyService]]:
+        """While the block lasts, the service is in a trouble; what it gives opens a service that meets it.
+
+        Skips, as it does here, where there is no way to bring the trouble about.
+        """
+        pytest.skip(f"there is no way to have this key service {trouble.value}")
+
+    @pytest.mark.parametrize("problem", [KeyProblem.UNKNOWN_KEY, KeyProblem.DISABLED, KeyProblem.DENIED])
+    def test_what_is_wrong_until_somebody_mends_it_is_named(self, problem: KeyProblem) -> None:
+        """Unknown key, disabled key, no permission: as an error of the whole service, or as each item's refusal."""
+        with self.in_trouble(problem) as opens:
+            try:
+                answers = opens().wrap([(b"sixteen secret b", CONTEXT), (b"sixteen secret b", CONTEXT)])
+            except KeyServiceError as error:
+                assert error.problem is problem
+                assert error.hint
+                assert "sixteen secret b" not in f"{error!r} {error.hint}"
+                assert error.__context__ is None or error.__suppress_context__
+            else:
+                assert [a.kind if isinstance(a, KeyRefusal) else None for a in answers] == [RefusalKind(problem)] * 2
+
+    @pytest.mark.parametrize("delay", KeyDelay)
+    def test_what_passes_is_worth_another_try(self, delay: KeyDelay) -> None:
+        """Throttled, slow, down, sealed: named, never mistaken for a refusal, and over when it is over."""
+        wrapped = self.service().wrap([(b"secret", CONTEXT)])[0]
+        assert isinstance(wrapped, bytes)
+        with self.in_trouble(delay) as opens, pytest.raises(KeyServiceUnavailableError) as caught:
+            opens().unwrap([(wrapped, CONTEXT)])
+        assert caught.value.delay is delay
+        assert self.service().unwrap([(wrapped, CONTEXT)]) == [b"secret"]
 
     @pytest.mark.parametrize("secret", [b"k", bytes(32), bytes(range(96)), b"x" * 1024])
     def test_round_trip_through_a_second_handle(self, secret: bytes) -> None:

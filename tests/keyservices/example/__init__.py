@@ -1,0 +1,1 @@
+"""A key service of somebody else's."""
