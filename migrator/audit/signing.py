@@ -1,8 +1,8 @@
 """Who signs the audit log: the key of `audit.signing_key`, under the log's origin.
 
-A signer may be a service. One that is away is `KeyServiceUnavailableError`, so that a run stops and is resumed; one
-that refuses is a log that can't be signed (`AuditLogError`). Either way nothing was published: the lines are in the
-log, and the next flush signs them.
+A signer may be a service. One that is away is waited for; then it is `KeyServiceUnavailableError`, so that a run stops
+and is resumed. One that refuses is a log that can't be signed (`AuditLogError`). Either way nothing was published: the
+lines are in the log, and the next flush signs them.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,9 @@ from migrator.audit import wal
 from migrator.core import notes
 from migrator.core.errors import AuditLogError, ConfigError, KeyServiceError, KeyServiceUnavailableError
 from migrator.core.notes import NoteError, VerifierKey
+from migrator.key_routing import bearing
 from migrator.keyservices.interface import Signer
+from migrator.patience import PATIENCE_SECONDS
 
 
 class LogSigner:
@@ -38,7 +40,8 @@ class LogSigner:
         """A note of that text with the log's signature, which was verified."""
         key = self.verifier()
         with _told_as_ours():
-            return notes.sign_note(body, key, self._loaded().sign)
+            sign = self._loaded().sign
+            return notes.sign_note(body, key, lambda message: bearing(lambda: sign(message), PATIENCE_SECONDS))
 
     def _loaded(self) -> Signer:
         if self._signer is None:

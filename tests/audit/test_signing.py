@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from migrator.audit import signing_key, verifying, wal
+from migrator.audit import signing, signing_key, verifying, wal
 from migrator.audit.log import AuditLog
 from migrator.core.errors import (
     AuditLogError,
@@ -26,6 +26,7 @@ class RemoteSigner:
     def __init__(self, key: Ed25519PrivateKey = KEY) -> None:
         self.key = key
         self.fault: Exception | None = None
+        self.faults: list[Exception] = []
 
     @property
     def public_key(self) -> bytes:
@@ -34,6 +35,8 @@ class RemoteSigner:
 
     def sign(self, message: bytes) -> bytes:
         """A signature, or the fault."""
+        if self.faults:
+            raise self.faults.pop()
         if self.fault is not None:
             raise self.fault
         return self.key.sign(message)
@@ -54,9 +57,15 @@ DENIED = KeyServiceError("no permission to sign", problem=KeyProblem.DENIED, hin
 )
 @pytest.mark.parametrize("entries", [3, 2500])
 def test_what_can_not_be_signed_waits(
-    tmp_path: Path, fault: Exception, raised: type[Exception], status: ExitStatus, entries: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    raised: type[Exception],
+    status: ExitStatus,
+    entries: int,
 ) -> None:
     """The lines are in the log and acknowledged; no checkpoint is; once the signer is back the next flush signs all."""
+    monkeypatch.setattr(signing, "PATIENCE_SECONDS", 0.0)
     make_log(tmp_path)
     record(tmp_path, 2)
     open_log(tmp_path).flush()
@@ -80,6 +89,17 @@ def test_what_can_not_be_signed_waits(
     assert log.state().head.size == 2 + entries
     found = verifying.verify(log, NoProgress())
     assert (found.ok, found.size) == (True, 2 + entries)
+
+
+def test_a_signer_that_is_away_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    """Throttled once, and the flush ends as if nothing had been."""
+    make_log(tmp_path)
+    record(tmp_path, 2)
+    signer = RemoteSigner()
+    signer.faults = [KeyServiceUnavailableError("too many calls", delay=KeyDelay.THROTTLED)]
+    log = log_signed_by(tmp_path, signer)
+    log.flush()
+    assert (log.state().head.size, signer.faults) == (2, [])
 
 
 def test_a_signature_that_is_not_the_logs_is_not_published(tmp_path: Path) -> None:

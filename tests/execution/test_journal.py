@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.audit import signing_key, verifying
+from migrator.audit import signing, signing_key, verifying
 from migrator.audit.findings import FindingKind
 from migrator.campaign import open_campaign
 from migrator.core.errors import RESUMABLE, AuditLogError, ExitStatus, KeyDelay, KeyServiceUnavailableError
@@ -96,6 +96,7 @@ def test_a_signer_that_is_away_stops_the_run_resumable(ready: Ready, monkeypatch
     def throttled(_: object, _message: bytes) -> bytes:
         raise KeyServiceUnavailableError("too many calls", delay=KeyDelay.THROTTLED, retry_after=1)
 
+    monkeypatch.setattr(signing, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(signing_key.FileSigner, "sign", throttled)
     with pytest.raises(KeyServiceUnavailableError, match="can't be signed now") as caught:
         ready.run()
