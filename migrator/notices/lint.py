@@ -158,9 +158,6 @@ def _said(template: Template, kind: NoticeKind | None, filled: language.Filled, 
     """What one reader is told; `looked_at`: lines that others were told as well."""
     parts = layout.sections(filled.body)
     text = layout.as_text(parts, template.locale)
-    for line in {filled.subject, *text.split("\n")} - looked_at:
-        yield from wording.of_line(line, 0, template.locale)
-        looked_at.add(line)
     documents = [(text, {part.role for part in parts if part.blocks and part.role})]
     if filled.html is not None:
         page = markup.check(filled.html, template.locale, help_address=_mark("help_url"))
@@ -169,6 +166,10 @@ def _said(template: Template, kind: NoticeKind | None, filled: language.Filled, 
             reason = f'<html> must have lang="{template.locale}" and dir="{layout.direction(template.locale)}"'
             yield Fault(0, Rule.LANGUAGE, reason)
         documents.append(("".join(page.words), page.ids & layout.ROLES))
+    lines = {filled.subject, *(line for words, _ in documents for line in words.split("\n"))}
+    for line in lines - looked_at:
+        yield from wording.of_line(line, 0, template.locale)
+    looked_at |= lines
     if kind is None:
         return
     for (words, roles), what in zip(documents, ("the text", "the HTML"), strict=False):

@@ -107,6 +107,15 @@ def test_words_that_only_conditions_put_together() -> None:
     )
 
 
+def test_words_that_only_tags_take_apart() -> None:
+    """Words are read as they are shown: without the tags between them, references resolved."""
+    assert (0, Rule.PROMOTION) in _found(PLAIN + PAGE.replace("Everybody", "Try <b>our</b> new app"))
+    assert (0, Rule.LINK) in _found(PLAIN + PAGE.replace("Everybody", "www.<b>example.org</b>"))
+    assert Rule.LINK in {rule for _, rule in _found(PLAIN + PAGE.replace("Everybody", "&#104;ttps:&#47;/example.org"))}
+    tricky = PAGE.replace("Everybody", '<a href="java&#115;cript:x()">here</a>')
+    assert Rule.LINK in {rule for _, rule in _found(PLAIN + tricky)}
+
+
 @pytest.mark.parametrize("section", ["what", "default", "choices", "whose", "genuine"])
 def test_every_section_has_to_be_there_for_every_reader(section: str) -> None:
     """Not there, empty, or only for some readers; the outcome without an answer is a rule of its own."""
