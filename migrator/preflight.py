@@ -33,6 +33,7 @@ from migrator.core.model import Environment
 from migrator.database import tables
 from migrator.database.clock import apart, database_time
 from migrator.keyservices.interface import KeyRefusal, KeyService
+from migrator.notices import lint, locales, templates
 from migrator.secrets import absolute_url, resolve_text
 
 CLOCK_WARN_SECONDS: Final = 2.0
@@ -87,6 +88,7 @@ def checks(spec: CampaignSpec, *, system: Clock | None = None) -> Iterator[Check
     yield _contained("clock", partial(_clock, spec, real))
     yield _contained("free space", partial(_free_space, spec))
     yield _contained("notice channel", partial(_notice_channel, spec))
+    yield _contained("notice templates", partial(_notice_templates, spec))
     if spec.settings.campaign.environment is Environment.PRODUCTION:
         yield _contained("approvals", partial(_approvals, spec))
     yield _contained("audit log", partial(_audit_log, spec))
@@ -251,6 +253,19 @@ def _approvals(spec: CampaignSpec) -> _Finding:
             "list two different persons, each with an SSH key of their own",
         )
     return _Finding(f"{len(signers)} keys may approve plans")
+
+
+def _notice_templates(spec: CampaignSpec) -> _Finding:
+    found = templates.catalogue(spec.settings, spec.directory)
+    lint.require_clean(found)
+    languages = templates.current(found, templates.DEFAULT_NOTICE)
+    said = f"{len(found)} templates; the first notice in {', '.join(sorted(languages))}"
+    if templates.untranslated(found):
+        return _warn(said, "other notices lack some of these languages: `migrator notify lint` lists them")
+    default = spec.settings.notify.default_locale
+    if templates.for_reader(languages, locales.normalise(default)) is None:
+        return _warn(said, f"none is in notify.default_locale, {default!r}: who has no locale is told nothing")
+    return _Finding(said)
 
 
 def _audit_log(spec: CampaignSpec) -> _Finding:

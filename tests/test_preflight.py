@@ -23,6 +23,7 @@ from migrator.keyservices.local import LocalKeyService
 from migrator.preflight import Check, CheckState
 from migrator.stores import labyrinth_tables
 from tests.campaign_spec import campaign_spec
+from tests.notices.support import PLAIN, own_templates
 from tests.support import operators
 
 GIB = 1024**3
@@ -78,7 +79,7 @@ def test_all_is_well(home: Path) -> None:
     checks = _run(campaign_spec(home))
     assert list(checks) == [
         "configuration", "source", "database", "key service local:keys#migrator", "campaign keys", "clock",
-        "free space", "notice channel", "audit log", "audit anchors",
+        "free space", "notice channel", "notice templates", "audit log", "audit anchors",
     ]  # fmt: skip
     assert _wrong(checks) == {}
     assert {check.remedy for name, check in checks.items() if name != "audit anchors"} == {""}
@@ -453,3 +454,15 @@ def test_anchors_that_are_configured(home: Path) -> None:
     check = _run(campaign_spec(home, audit={"witnesses": witnesses, **authority}))["audit anchors"]
     assert check.state is CheckState.FAIL
     assert "tsa.pem" in check.message
+
+
+@pytest.mark.parametrize(
+    ("notify", "files", "state"),
+    [({"default_locale": "sv"}, {}, "warn"), ({}, {"cutover_3_sv": PLAIN}, "warn"),
+     ({}, {"cutover_3_en": PLAIN + "\nAct now!\n"}, "fail"), ({}, {"cutover_3_en": "Subject: S\n\n{{ no }}\n"}, "fail"),
+     ({}, {"cutover_3_en": PLAIN}, "ok")],
+)  # fmt: skip
+def test_notice_templates(home: Path, notify: dict[str, str], files: dict[str, str], state: str) -> None:
+    """What would not be sent is found before anybody waits for it, and languages that are not complete."""
+    settings = {**notify, **(own_templates(home, **files) if files else {})}
+    assert _run(campaign_spec(home, notify=settings))["notice templates"].state.value == state

@@ -9,7 +9,7 @@ A template is a file `<notice id>.<version>.<locale>.txt`; its digest is that of
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -96,6 +96,13 @@ def current(templates: Iterable[Template], notice_id: str) -> dict[str, Template
         raise UsageError(f"there is no notice {notice_id!r}", hint="`migrator notify templates` lists them")
     newest = max(int(template.version) for template in of_notice)
     return {template.locale: template for template in of_notice if int(template.version) == newest}
+
+
+def untranslated(templates: Sequence[Template]) -> list[tuple[str, str]]:
+    """Notices (by id) that lack a language (second) which the first notice has: its readers would be told half."""
+    newest = {kind: current(templates, kind.value) for kind in NoticeKind}
+    languages = sorted(newest[NoticeKind.FIRST])
+    return [(kind.value, locale) for kind in NoticeKind for locale in languages if locale not in newest[kind]]
 
 
 def save_next(templates: Mapping[str, Template], folder: Path) -> list[Path]:

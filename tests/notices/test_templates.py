@@ -270,3 +270,11 @@ def test_copies_are_the_next_version(tmp_path: Path) -> None:
     assert not (tmp_path / "notices" / "correction.2.ar.txt").exists()
     with pytest.raises(UsageError, match="can't be written"):
         templates.save_next(current, tmp_path / "notices" / "correction.2.en.txt")
+
+
+def test_languages_that_are_not_complete(tmp_path: Path) -> None:
+    """A language of the first notice that another notice lacks; what is shipped lacks none."""
+    assert templates.untranslated(templates.catalogue(_settings(tmp_path), tmp_path)) == []
+    notify = own_templates(tmp_path, cutover_3_en=PLAIN, cutover_3_sv=PLAIN, done_2_en=PLAIN, done_2_sv=PLAIN)
+    missing = templates.untranslated(templates.catalogue(_settings(tmp_path, **notify), tmp_path))
+    assert missing == [(kind.value, "sv") for kind in NoticeKind if kind not in ("cutover", "done")]

@@ -47,7 +47,7 @@ def lint_templates(session: Session) -> ExitStatus:
     spec = session.spec()
     found = templates.found(spec.settings, spec.directory)
     findings = lint.lint(found)
-    session.output.result(views.findings(found, findings))
+    session.output.result(views.findings(found, findings, templates.untranslated(found)))
     return ExitStatus.USAGE if findings else ExitStatus.OK
 
 

@@ -33,12 +33,13 @@ def templates(found: Sequence[Template], saved: Sequence[Path]) -> View:
     )
 
 
-def findings(found: Sequence[Template], faults: Sequence[Finding]) -> View:
-    """What is wrong with which template."""
+def findings(found: Sequence[Template], faults: Sequence[Finding], missing: Sequence[tuple[str, str]]) -> View:
+    """What is wrong with which template, and which languages are not complete."""
     lines = [
         f"{fault.template.file}{f':{fault.line}' if fault.line else ''}: {fault.rule.value}: {fault.reason}"
         for fault in faults
     ]
+    lines += [f"{notice_id} has no template in {locale}: its readers will not be told" for notice_id, locale in missing]
     return View(
         document={
             "schema": "migrator.notice_lint/1",
@@ -48,6 +49,7 @@ def findings(found: Sequence[Template], faults: Sequence[Finding]) -> View:
                 {"file": fault.template.file, "line": fault.line, "rule": fault.rule.value, "reason": fault.reason}
                 for fault in faults
             ],
+            "untranslated": [{"notice_id": notice_id, "locale": locale} for notice_id, locale in missing],
         },
         lines=[*lines, f"{counted(len(found), 'template')} checked, {counted(len(faults), 'finding')}"],
     )
