@@ -23,13 +23,14 @@ CONSENT = 9
 SHA256 = "ab" * 32
 
 
-def initialise(folder: Path) -> CampaignSpec:
+def initialise(folder: Path, **sections: dict[str, Any]) -> CampaignSpec:
     """Make source and campaign in a folder."""
     settings = Settings.model_validate(
         {
             "campaign": {"name": "test", "cutover_at": "2026-05-08T00:00:00Z"},
             "source": {"url": "sqlite:///store.db"},
             "authorization": {"issuers": {"consent": b64url_encode(public(key(CONSENT)))}},
+            **sections,
         }
     )
     _make_source(folder)

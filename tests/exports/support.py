@@ -83,6 +83,19 @@ def make_store(path: Path) -> None:
     store.close()
 
 
+_sections: dict[str, dict[str, str]] = {}
+
+
+@contextmanager
+def database_at(url: str) -> Iterator[None]:
+    """Have campaigns use another database than the embedded one for a while."""
+    _sections["database"] = {"url": url}
+    try:
+        yield
+    finally:
+        _sections.clear()
+
+
 def spec_in(folder: Path, *, kem: str = "X25519", now: datetime = NOW) -> CampaignSpec:
     """A campaign's settings over the store in a folder."""
     settings = Settings.model_validate(
@@ -91,6 +104,7 @@ def spec_in(folder: Path, *, kem: str = "X25519", now: datetime = NOW) -> Campai
             "source": {"url": "sqlite:///store.db"},
             "keys": {"recipient_kem": kem},
             "authorization": {"issuers": {"consent": b64url_encode(CONSENT.public_key().public_bytes_raw())}},
+            **_sections,
         }
     )
     return CampaignSpec(settings=settings, directory=folder, clock=FixedClock(now), actor="tester")

@@ -8,13 +8,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from migrator.core.errors import SourceError, SourceUnavailableError
+from migrator.core.errors import DatabaseError, SourceError, SourceUnavailableError
+from migrator.database.connect import Database
 from migrator.stores.labyrinth import LabyrinthStore
 from migrator.stores.labyrinth_tables import message
 from migrator.stores.source_database import SourceDatabase, raw_rows
 from tests.stores.conformance import StoreConformance
 from tests.stores.mailboxes import PostgresMailboxes, fill
-from tests.support.postgres import PEOPLES, server
+from tests.support.postgres import PEOPLES, Server, server
 
 
 @pytest.fixture(scope="module", params=["C", PEOPLES])
@@ -146,3 +147,75 @@ def test_a_source_in_another_encoding_is_refused() -> None:
     name = server().create(options="ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'")
     with pytest.raises(SourceError, match="UTF-8"):
         LabyrinthStore.open(server().url(name))
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Server, Server]]:
+    """A server of its own, and a hot standby that follows it at once, whatever is read there."""
+    primary = Server(shared_buffers="16MB", max_connections="15")
+    try:
+        replica = primary.replica(max_standby_streaming_delay="0")
+        yield primary, replica
+        replica.remove()
+    finally:
+        primary.remove()
+
+
+@pytest.fixture
+def replicated(pair: tuple[Server, Server]) -> Iterator[tuple[PostgresMailboxes, str]]:
+    """A filled source on the primary, and its database's name."""
+    primary, replica = pair
+    name = primary.create()
+    with closing(PostgresMailboxes(primary.url(name))) as mailboxes:
+        fill(mailboxes)
+        primary.caught_up(replica)
+        yield mailboxes, name
+
+
+def test_a_replica_is_a_source(pair: tuple[Server, Server], replicated: tuple[PostgresMailboxes, str]) -> None:
+    """The walk finds what the primary has, and what comes later; as migrator database it is refused."""
+    primary, replica = pair
+    mailboxes, name = replicated
+    with (
+        closing(LabyrinthStore.open(primary.url(name))) as written,
+        closing(LabyrinthStore.open(replica.url(name), population_page=3)) as read,
+    ):
+        for number in range(2):
+            wanted = [c for page in written.population() for c in page]
+            assert sorted(c for page in read.population() for c in page) == sorted(wanted)
+            mailboxes.message("inbox-account-00", "group-1", 2000, f"new-{number}")
+            primary.caught_up(replica)
+    with (
+        closing(Database(replica.url(name))) as database,
+        pytest.raises(DatabaseError, match="read-only") as caught,
+        database.write("test") as connection,
+    ):
+        connection.execute(sa.text("DELETE FROM message"))
+    assert "replica" in caught.value.hint
+
+
+def test_a_read_that_a_replica_gave_up_is_done_again(
+    pair: tuple[Server, Server], replicated: tuple[PostgresMailboxes, str]
+) -> None:
+    """What a primary removes conflicts with a read on its replica: cancelled there, read anew here."""
+    primary, replica = pair
+    _, name = replicated
+    attempts = 0
+
+    def overtaken(connection: sa.Connection) -> int:
+        nonlocal attempts
+        attempts += 1
+        count = sa.select(sa.func.count()).select_from(message)
+        before = connection.scalar(count)
+        if attempts == 1:
+            with primary.connect(name) as other:
+                other.execute("DELETE FROM message")
+                other.execute("VACUUM message")
+            primary.caught_up(replica)
+            connection.scalar(count)
+        return before or 0
+
+    with closing(SourceDatabase(replica.url(name))) as database:
+        assert database.run(partial(raw_rows, statement=sa.select(message.c.message_id)))
+        assert database.run(overtaken) == 0
+    assert attempts == 2

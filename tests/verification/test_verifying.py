@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
 
 from fixtures.expected import expect
 from migrator.campaign import CampaignSpec, open_campaign
 from migrator.cli.views import checking as views
-from migrator.core.errors import AuditLogError, LeaseHeldError, UsageError
+from migrator.core.errors import AuditLogError, DatabaseUnavailableError, ExitStatus, LeaseHeldError, UsageError
 from migrator.core.progress import NoProgress
 from migrator.execution import runs
 from migrator.rollback import rollback
@@ -18,6 +19,7 @@ from migrator.verification import checkpoint as checkpoints
 from migrator.verification.content import sampled
 from migrator.verification.findings import MAX_LISTED, Findings, MismatchKind
 from tests.support.campaigns import LATE, at
+from tests.support.postgres import server
 from tests.verification.support import (
     Killed,
     all_tables,
@@ -27,6 +29,7 @@ from tests.verification.support import (
     extended,
     killed_run,
     on_both_databases,
+    on_postgresql,
     rows,
     tamper,
     world,
@@ -150,6 +153,29 @@ def test_killed_verification_goes_on_where_it_was(
         assert result.checked == reference
         assert len(rows(spec, "SELECT 1 FROM migrator_verification")) == 1 + finished
     pytest.fail("the verification has more commits than expected")
+
+
+@on_postgresql
+@pytest.mark.usefixtures("database_kind")
+@pytest.mark.parametrize("label", ["verification-page", "verification-complete"])
+def test_cut_verification_goes_on(tmp_path: Path, label: str) -> None:
+    """Sessions that are cut end it with status 24; called again it gives the result of an undisturbed one."""
+    spec = executed(tmp_path)
+    cut: list[int] = []
+
+    def cut_once(found: str, moment: str) -> None:
+        if (found, moment, cut) == (label, "before", []):
+            cut.append(server().cut_off(str(make_url(spec.settings.database.url).database)))
+
+    with open_campaign(spec) as campaign:
+        campaign.database.boundary = cut_once
+        with pytest.raises(DatabaseUnavailableError) as caught:
+            verify(campaign, None, sample=None, progress=NoProgress())
+    assert caught.value.exit_status is ExitStatus.SERVICE_DOWN
+    result = verified(spec)
+    assert result.ok
+    assert result.checked["conversations"] == len(expect(world(), "every_participant"))
+    assert len(rows(spec, "SELECT 1 FROM migrator_verification")) == 1
 
 
 def test_finished_verification_is_not_touched_again(tmp_path: Path) -> None:
