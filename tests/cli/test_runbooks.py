@@ -27,6 +27,9 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "audit-review": campaigns.executed,
     "a-wrong-notice": campaigns.misinformed,
     "a-cluster": campaigns.planned,
+    "key-least-privilege": campaigns.executed,
+    "key-compromise": campaigns.executed,
+    "kms-outage": campaigns.stopped,
 }
 """What has happened before somebody opens the runbook; None: everything was imported."""
 STATIONS = ["Symptom", "Check", "Act", "Verify", "Roll back"]
