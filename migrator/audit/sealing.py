@@ -141,7 +141,7 @@ class Sealer:
                     written.result()
                     self._publish(made.checkpoints)
                     yield Signed(head=made.head, checkpoints=tuple(made.checkpoints))
-                    self._directory.drop_partials(made.full)
+                    disk.submit(self._directory.drop_partials, made.full)
                 if not group.checkpoints:
                     break
                 before = group, disk.submit(self._directory.put, group.needed())
