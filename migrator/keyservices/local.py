@@ -1,7 +1,8 @@
 """The local key service: `local:DIR#NAME`, a Tink AES256_GCM keyset in `DIR/NAME.json` (formats, section 5).
 
 For rehearsals and small installations: whoever reads the disk reads the keys. The context is the associated data.
-A keyset that Tink's own tools have rotated works too: the primary key wraps, every enabled key unwraps.
+A keyset that Tink's own tools have rotated works too: the primary key wraps, every enabled key unwraps. Each call looks
+whether the file has changed, so that a rotation takes effect at once, also in a run that is at work.
 """
 
 import re
@@ -14,7 +15,7 @@ from tink import KeysetHandle, aead, json_proto_keyset_format, secret_key_access
 from tink.proto import tink_pb2
 
 from migrator.core.encoding import strict_json
-from migrator.core.errors import KeyProblem, KeyServiceError
+from migrator.core.errors import KeyProblem, KeyServiceError, KeyServiceUnavailableError
 from migrator.keyservices.interface import KeyRefusal, RefusalKind, rewrap_in_memory
 from migrator.private_files import PrivateFileError, create_private, read_private, require_private_folder
 
@@ -32,10 +33,24 @@ _MISSING: Final = (
 class LocalKeyService:
     """Wraps under a keyset that this process has read from a private file."""
 
-    __slots__ = ("_aead", "_name", "_versions")
+    __slots__ = ("_aead", "_name", "_path", "_seen", "_versions")
 
-    def __init__(self, name: str, handle: KeysetHandle) -> None:
+    def __init__(self, name: str, path: Path) -> None:
         self._name = name
+        self._path = path
+        self._read()
+
+    def _read(self) -> None:
+        """Take the keyset from its file; `KeyServiceError` if it can't be used."""
+        self._seen = _look_of(self._path)
+        try:
+            require_private_folder(self._path.parent)
+            serialized = read_private(self._path, max_bytes=MAX_KEYSET_BYTES)
+        except PrivateFileError as error:
+            hint = _MISSING if error.missing else error.hint
+            problem = KeyProblem.UNKNOWN_KEY if error.missing else KeyProblem.MISCONFIGURED
+            raise KeyServiceError(f"the local key can't be used: {error.message}", problem=problem, hint=hint) from None
+        handle = _keyset(serialized, self._path)
         self._aead = handle.primitive(aead.Aead)
         self._versions = {
             b"\x01" + key.key_id.to_bytes(4, "big"): str(key.key_id)
@@ -52,15 +67,7 @@ class LocalKeyService:
     def open(cls, address: str, *, directory: Path) -> "LocalKeyService":
         """Read the keyset; `KeyServiceError` if it is missing, open to others, or not an AES-GCM keyset of Tink's."""
         folder, name = _parse(address)
-        path = directory / folder / f"{name}.json"
-        try:
-            require_private_folder(path.parent)
-            serialized = read_private(path, max_bytes=MAX_KEYSET_BYTES)
-        except PrivateFileError as error:
-            hint = _MISSING if error.missing else error.hint
-            problem = KeyProblem.UNKNOWN_KEY if error.missing else KeyProblem.MISCONFIGURED
-            raise KeyServiceError(f"the local key can't be used: {error.message}", problem=problem, hint=hint) from None
-        return cls(f"local:{folder}#{name}", _keyset(serialized, path))
+        return cls(f"local:{folder}#{name}", directory / folder / f"{name}.json")
 
     @classmethod
     def create(cls, address: str, *, directory: Path) -> bool:
@@ -79,10 +86,12 @@ class LocalKeyService:
 
     def wrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
         """Wrap (secret, context) pairs."""
+        self._refresh()
         return [self._aead.encrypt(secret, context) for secret, context in items]
 
     def unwrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
         """Unwrap (wrapped, context) pairs."""
+        self._refresh()
         return [self._unwrap_one(wrapped, context) for wrapped, context in items]
 
     def rewrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
@@ -92,6 +101,15 @@ class LocalKeyService:
     def version(self, wrapped: bytes) -> str:
         """The id of the key in the keyset, from the prefix of Tink's wire format."""
         return self._versions.get(wrapped[:5], "")
+
+    def _refresh(self) -> None:
+        """Read the file again if it has changed; one that can't be read may be in the middle of being written."""
+        if _look_of(self._path) != self._seen:
+            try:
+                self._read()
+            except KeyServiceError as error:
+                self._seen = None
+                raise KeyServiceUnavailableError(error.message, hint=error.hint) from None
 
     def _unwrap_one(self, wrapped: bytes, context: bytes) -> bytes | KeyRefusal:
         try:
@@ -120,6 +138,15 @@ def _parse(address: str) -> tuple[str, str]:
             hint="a name has 1 to 100 of letters, digits, '.', '_' and '-', and begins with a letter or digit",
         )
     return str(Path(folder)), name
+
+
+def _look_of(path: Path) -> tuple[int, ...] | None:
+    """What changes whenever a file is written or replaced; None where it can't be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _new_keyset() -> bytes:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tink import aead, json_proto_keyset_format, secret_key_access
 
-from migrator.core.errors import KeyDelay, KeyProblem, KeyServiceError
+from migrator.core.errors import KeyDelay, KeyProblem, KeyServiceError, KeyServiceUnavailableError
 from migrator.keyservices.interface import KeyRefusal, KeyService
 from migrator.keyservices.local import MAX_KEYSET_BYTES, LocalKeyService
 from migrator.testing.keyservices import CONTEXT, KeyServiceConformance
@@ -316,3 +316,35 @@ def test_any_altered_bit_is_refused(
     cut = wrapped[: data.draw(st.integers(0, len(wrapped) - 1))]
     answers = module_service.unwrap([(bytes(altered), context), (cut, context), (wrapped, context + b"x")])
     assert all(isinstance(answer, KeyRefusal) for answer in answers)
+
+
+def test_a_rotation_takes_effect_at_once(keyset: Path, tmp_path: Path) -> None:
+    """A handle that is open wraps under the new primary key, and unwraps what others wrapped under it."""
+    service = LocalKeyService.open("keys", directory=tmp_path)
+    old = service.wrap([(b"old", CONTEXT)])[0]
+    assert isinstance(old, bytes)
+    LocalKeyService.create("keys#second", directory=tmp_path)
+    first, second = (json.loads((keyset.parent / f"{name}.json").read_text()) for name in ("migrator", "second"))
+    first["key"] += second["key"]
+    first["primaryKeyId"] = second["primaryKeyId"]
+    keyset.write_text(json.dumps(first))
+    fresh = LocalKeyService.open("keys", directory=tmp_path).wrap([(b"new", CONTEXT)])[0]
+    assert isinstance(fresh, bytes)
+    assert service.unwrap([(fresh, CONTEXT), (old, CONTEXT)]) == [b"new", b"old"]
+    assert service.version(fresh) == str(second["primaryKeyId"]) != service.version(old)
+    newest = service.wrap([(b"newest", CONTEXT)])[0]
+    assert isinstance(newest, bytes)
+    assert service.version(newest) == service.version(fresh)
+
+
+def test_a_file_in_the_middle_of_being_written(keyset: Path, tmp_path: Path) -> None:
+    """Is a service that is away for the moment; once it is whole, the open handle goes on."""
+    service = LocalKeyService.open("keys", directory=tmp_path)
+    whole = keyset.read_bytes()
+    for torn in (b"", whole[: len(whole) // 2]):
+        keyset.write_bytes(torn)
+        for _ in range(2):
+            with pytest.raises(KeyServiceUnavailableError):
+                service.wrap([(b"secret", CONTEXT)])
+    keyset.write_bytes(whole)
+    assert isinstance(service.wrap([(b"secret", CONTEXT)])[0], bytes)
