@@ -40,6 +40,11 @@ class StoredKey:
         return context_ref(self.context)
 
 
+def storable(identifier: str) -> bool:
+    """Whether any database could hold it: no NUL, no bytes of the command line that are not UTF-8."""
+    return "\0" not in identifier and not any("\ud800" <= character <= "\udfff" for character in identifier)
+
+
 def context_ref(context: str) -> str | None:
     """The keyed reference in a data key's context; None where the text is none of ours."""
     try:

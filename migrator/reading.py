@@ -80,7 +80,7 @@ def _visible(campaign: Campaign, connection: sa.Connection, conversation_id: str
     """The conversation with its data key unwrapped afresh."""
     table = tables.conversation
     row = None
-    if _storable(conversation_id):
+    if history.storable(conversation_id):
         row = connection.execute(
             sa.select(table.c.conversation_no, table.c.mode, table.c.message_count).where(
                 table.c.conversation_id == conversation_id
@@ -91,6 +91,10 @@ def _visible(campaign: Campaign, connection: sa.Connection, conversation_id: str
             "no plan of this campaign has that conversation",
             hint="give its id as the source has it; `migrator report --save` lists all",
         )
+    if row.mode == "destroyed":
+        raise GateError(
+            "this conversation's history was destroyed on purpose", hint="`migrator audit show` says when and by whom"
+        )
     if row.mode != "server":
         raise GateError(
             "this conversation's history was not migrated: it is still sealed",
@@ -98,11 +102,6 @@ def _visible(campaign: Campaign, connection: sa.Connection, conversation_id: str
         )
     key, ref = _key(campaign, connection, row.conversation_no)
     return _Visible(row.conversation_no, conversation_id, row.message_count, key, ref)
-
-
-def _storable(identifier: str) -> bool:
-    """Whether any database could hold it: no NUL, no bytes of the command line that are not UTF-8."""
-    return "\0" not in identifier and not any("\ud800" <= character <= "\udfff" for character in identifier)
 
 
 def _key(campaign: Campaign, connection: sa.Connection, conversation_no: int) -> tuple[DataKey, str]:

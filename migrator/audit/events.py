@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 EventData = Mapping[str, "str | int | bool | Mapping[str, int] | Mapping[str, str] | None"]
+
+SHREDDED: Final = "shredded"
+"""Reason in a `key.destroyed` event: a conversation's history was destroyed on purpose (`migrator keys destroy`)."""
 
 
 class EventType(StrEnum):
@@ -30,6 +34,7 @@ class EventType(StrEnum):
     CONVERSATION_REWRAPPED = "conversation.rewrapped"
     CONVERSATION_SKIPPED = "conversation.skipped"
     KEY_CREATED = "key.created"
+    KEY_REWRAPPED = "key.rewrapped"
     KEY_DESTROYED = "key.destroyed"
     VERIFICATION_COMPLETED = "verification.completed"
     ROLLBACK_COMPLETED = "rollback.completed"

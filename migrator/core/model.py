@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Environment(StrEnum):
@@ -75,6 +75,9 @@ class Conversation(NamedTuple):
     orphan: bool = False
     fault: bool = False
 
+
+REFERENCE_KEY: Final = "reference-key"
+"""What the audit log calls the key that names accounts and conversations there: a campaign has one."""
 
 MessageRow = tuple[Any, ...]
 """One message from driver to scheme: (sent_at, message_id, sender_id, ciphertext, *what the scheme needs).

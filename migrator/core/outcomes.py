@@ -32,11 +32,13 @@ SKIP_ORDER: dict[SkipReason, int] = {reason: rank for rank, reason in enumerate(
 
 
 class Outcome(StrEnum):
-    """What became of a conversation, apart from the skips, which are `SkipReason.outcome`."""
+    """What became of a conversation, apart from the policy's skips, which are `SkipReason.outcome`."""
 
     REWRAPPED = "rewrapped"
     REWRAPPED_WITH_GAPS = "rewrapped_with_gaps"
     ALREADY_SERVER = "already_server"
+    SKIPPED_DESTROYED = "skipped:destroyed"
+    """Its server history was destroyed on purpose: whatever the policy says, it is not brought back."""
     HELD_TOO_MANY_GAPS = "held:too_many_gaps"
     HELD_SCOPE_TOO_BROAD = "held:scope_too_broad"
     HELD_NO_KEY_SERVICE = "held:no_key_service"

@@ -402,6 +402,21 @@ lease = Table(
     Column("heartbeat_at", String(40), nullable=False),
 )
 
+rewrap = Table(
+    # `migrator keys rewrap`: which keys are done, so that one that was interrupted goes on there.
+    "migrator_rewrap",
+    metadata,
+    Column("rewrap_id", String(64), primary_key=True),
+    # JSON: the service that keys move to, or null; the newest key version of each service as it began.
+    Column("target", Text, nullable=False),
+    # Conversation number up to which all data keys are done.
+    Column("through_no", BigInteger, nullable=False),
+    Column("rewrapped", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("started_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+)
+
 verification = Table(
     "migrator_verification",
     metadata,

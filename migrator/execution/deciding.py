@@ -26,6 +26,7 @@ class PlannedItem:
     decision: str
     messages: int
     visible: bool
+    destroyed: bool = False
 
 
 def decide_items(
@@ -41,7 +42,7 @@ def decide_items(
     endings: list[Ending] = []
     for item in items:
         conversation = found.get(item.conversation_id)
-        outcome = _outcome(campaign, conversation, gathered.get(item.conversation_id))
+        outcome = _outcome(campaign, item, conversation, gathered.get(item.conversation_id))
         if outcome is None and item.conversation_id not in refs:
             outcome = Outcome.FAILED_SOURCE.value  # its owner is not the one of the plan
         if outcome is None and conversation is not None:
@@ -73,13 +74,14 @@ def planned_skips(
     refs = refs_of(campaign, connection, items, found)
     partial = begun(connection, [item.conversation_no for item in items])
     shown = _shown_counts(connection, items)
+    destroyed = Outcome.SKIPPED_DESTROYED.value
     endings = []
     for item in items:
         messages, gaps = shown.get(item.conversation_no, (item.messages, 0))
         endings.append(
             Ending(
                 conversation_no=item.conversation_no,
-                outcome=reasons.get(item.conversation_id, item.decision),
+                outcome=destroyed if item.destroyed else reasons.get(item.conversation_id, item.decision),
                 messages=messages,
                 gaps=gaps,
                 ref=refs.get(item.conversation_id, ""),
@@ -120,8 +122,12 @@ def _shown_counts(connection: sa.Connection, items: Sequence[PlannedItem]) -> di
     return shown
 
 
-def _outcome(campaign: Campaign, conversation: Conversation | None, gathered: Gathered | None) -> str | None:
+def _outcome(
+    campaign: Campaign, item: PlannedItem, conversation: Conversation | None, gathered: Gathered | None
+) -> str | None:
     """Why a conversation is not opened now; None if it may be."""
+    if item.destroyed:
+        return Outcome.SKIPPED_DESTROYED.value
     if conversation is None or gathered is None or conversation.fault:
         return Outcome.FAILED_SOURCE.value
     decision = decide(gathered.facts, policy_of(campaign), campaign.clock.now())

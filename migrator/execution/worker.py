@@ -162,7 +162,7 @@ class _Worker:
         with self.campaign.database.read() as connection:
             rows = connection.execute(query).all()
         return [
-            PlannedItem(number, identifier, decision, messages, mode == "server")
+            PlannedItem(number, identifier, decision, messages, mode == "server", mode == "destroyed")
             for number, identifier, decision, messages, mode in rows
         ]
 

@@ -82,6 +82,8 @@ class PagePlanner:
         """The item's text: `rewrap`, `extend`, or the outcome that the plan foresees."""
         if conversation.fault:
             return Outcome.FAILED_SOURCE.value
+        if known[1] == "destroyed":
+            return Outcome.SKIPPED_DESTROYED.value
         reason = judged[0].reason
         if known[1] == "server":
             extends = reason is None and _has_news(conversation, judged, known)

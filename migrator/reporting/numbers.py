@@ -106,7 +106,14 @@ def _server_history(connection: sa.Connection, run_id: str) -> dict[str, int]:
             conversation, table, table.c.conversation_no == conversation.c.conversation_no
         )
         rows[name] = connection.scalar(query.where(*mine)) or 0
-    return {"conversations": conversations, "messages": int(messages or 0), "gaps": int(gaps or 0), **rows}
+    gone = sa.select(sa.func.count()).where(conversation.c.run_id == run_id, conversation.c.mode == "destroyed")
+    return {
+        "conversations": conversations,
+        "messages": int(messages or 0),
+        "gaps": int(gaps or 0),
+        **rows,
+        "destroyed_conversations": connection.scalar(gone) or 0,
+    }
 
 
 def _gaps(connection: sa.Connection, run_id: str) -> dict[str, int]:

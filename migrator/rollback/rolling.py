@@ -178,9 +178,11 @@ class _Rollback:
 def _removed(connection: sa.Connection, run_id: str) -> RollbackResult:
     """What all sessions of the rollback removed, from the rows: the same however often it was killed."""
     item, extension, table = tables.item, tables.extension, tables.outbox
+    conversation = tables.conversation
+    destroyed = sa.select(conversation.c.conversation_no).where(conversation.c.mode == "destroyed")
     conversations, messages = connection.execute(
         sa.select(sa.func.count(), sa.func.sum(item.c.messages)).where(
-            item.c.run_id == run_id, item.c.outcome.in_(_SHOWN)
+            item.c.run_id == run_id, item.c.outcome.in_(_SHOWN), item.c.conversation_no.not_in(destroyed)
         )
     ).one()
     kept = connection.scalar(

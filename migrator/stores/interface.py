@@ -5,6 +5,7 @@ store as a whole can't be read; what is wrong with one row costs that row or its
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar, Protocol
 
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
@@ -45,6 +46,10 @@ class MessageStore(Protocol):
 
     def all_accounts(self) -> Iterator[list[Account]]:
         """Every account in order of its id, a page at a time."""
+        ...
+
+    def on_hold(self, account_ids: Sequence[str], now: datetime) -> set[str]:
+        """Which of these accounts a legal hold is on; one whose end can't be read, or is still to come, counts."""
         ...
 
     def devices(self, device_ids: Sequence[str]) -> dict[str, Device]:

@@ -11,6 +11,7 @@ frozen out of garbage collection; 11 µs else).
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from migrator.stores import labyrinth_rows as meaning
 from migrator.stores.interface import KeySlot
 from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
-from migrator.stores.labyrinth_tables import REQUIRED, account, device, message, thread, thread_member
+from migrator.stores.labyrinth_tables import REQUIRED, account, device, legal_hold, message, thread, thread_member
 from migrator.stores.labyrinth_walk import PopulationWalk, conversations_of
 from migrator.stores.source_database import SourceDatabase, bound, raw_rows
 
@@ -103,6 +104,11 @@ class LabyrinthStore:
             if len(rows) < self._population_page:
                 return
             after = rows[-1][0]
+
+    def on_hold(self, account_ids: Sequence[str], now: datetime) -> set[str]:
+        """Which of these accounts a legal hold is on."""
+        found = self._by_id(_HOLDS, legal_hold.c.account_id, account_ids)
+        return {account_id for account_id, released_at in found if not meaning.is_over(released_at, now)}
 
     def devices(self, device_ids: Sequence[str]) -> dict[str, Device]:
         """Some devices; unknown ones, and ones whose row can't be understood, are missing."""
@@ -183,6 +189,7 @@ class LabyrinthStore:
 
 _ACCOUNTS = sa.select(*[account.c[name] for name in meaning.ACCOUNT_COLUMNS])
 _DEVICES = sa.select(*[device.c[name] for name in meaning.DEVICE_COLUMNS])
+_HOLDS = sa.select(legal_hold.c.account_id, legal_hold.c.released_at)
 _SLOTS = KeyedQuery(message, sa.select(message.c.epoch_id, message.c.version).distinct())
 _SOME_SLOT = KeyedQuery(
     message,

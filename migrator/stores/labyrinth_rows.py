@@ -10,6 +10,7 @@ Rows are taken as they come, whatever types they hold. Rules for conversations:
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +28,14 @@ _STATUSES = {status.value: status for status in AccountStatus if status is not A
 def is_identifier(value: Any) -> bool:
     """Whether a value can be an id of an account, inbox, thread or conversation: UTF-8 text without NUL."""
     return type(value) is str and "\0" not in value and (value.isascii() or not _has_surrogate(value))
+
+
+def is_over(released_at: Any, now: datetime) -> bool:
+    """Whether a legal hold has ended: in doubt it has not."""
+    try:
+        return type(released_at) is str and parse_time(released_at) <= now
+    except ValueError:
+        return False
 
 
 def key_of(conversation_id: str) -> Key | None:

@@ -14,27 +14,37 @@ from migrator.lookups import rows_among
 from migrator.verification.findings import Findings, MismatchKind
 from migrator.verification.structure import SHOWN, Item
 
+_KINDS = (EventType.CONVERSATION_REWRAPPED.value, EventType.KEY_CREATED.value, EventType.KEY_REWRAPPED.value)
+
 
 @dataclass(slots=True)
 class ConversationEvents:
-    """Events of one conversation. `rewrapped`: run id → data of each event; `keys`: ids of keys that were created."""
+    """Events of one conversation. `rewrapped`: run id → data of each event; `keys`: ids of keys that were created.
+
+    `services`: key id → the services that the log has it with, oldest first.
+    """
 
     rewrapped: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     keys: list[Any] = field(default_factory=list)
+    services: dict[Any, list[Any]] = field(default_factory=dict)
 
 
 def of_conversations(connection: sa.Connection, refs: Sequence[str]) -> dict[str, ConversationEvents]:
     """The events of some conversations by their keyed references."""
     table = tables.outbox
     found = {ref: ConversationEvents() for ref in refs}
-    kinds = (EventType.CONVERSATION_REWRAPPED.value, EventType.KEY_CREATED.value)
-    query = sa.select(table.c.subject, table.c.type, table.c.run_id, table.c.data).where(table.c.type.in_(kinds))
-    for ref, kind, run_id, text in rows_among(connection, query, table.c.subject, found):
+    query = sa.select(table.c.subject, table.c.outbox_no, table.c.type, table.c.run_id, table.c.data).where(
+        table.c.type.in_(_KINDS)
+    )
+    for ref, _, kind, run_id, text in sorted(rows_among(connection, query, table.c.subject, found)):
         data = _data(text)
-        if kind == EventType.KEY_CREATED.value:
-            found[ref].keys.append(data.get("key_id"))
-        else:
+        key_id = data.get("key_id")
+        if kind == EventType.CONVERSATION_REWRAPPED.value:
             found[ref].rewrapped.setdefault(run_id, []).append(data)
+        else:
+            if kind == EventType.KEY_CREATED.value:
+                found[ref].keys.append(key_id)
+            found[ref].services.setdefault(key_id, []).append(data.get("key_service"))
     return found
 
 
@@ -52,17 +62,20 @@ def check(run_id: str, item: Item, key: StoredKey, events: ConversationEvents, f
     if events.keys.count(key.key_id) != 1:
         detail = f"{events.keys.count(key.key_id)} events say that its data key was created"
         findings.add(MismatchKind.AUDIT_EVENTS, item.conversation_no, detail)
+    services = events.services.get(key.key_id, [])
+    if services[-1:] != [key.key_service]:
+        detail = "its data key is with another key service than the events say"
+        findings.add(MismatchKind.AUDIT_EVENTS, item.conversation_no, detail)
     if item.outcome in SHOWN:
         expected = {"outcome": item.outcome, "messages": item.messages, "gaps": item.gaps}
         _check_one(events, run_id, item, expected, findings)
     if item.shown_by is not None:
-        shown = {
-            "messages": item.message_count,
-            "gaps": item.gap_count,
-            "key_id": key.key_id,
-            "key_service": key.key_service,
-        }
+        shown = {"messages": item.message_count, "gaps": item.gap_count, "key_id": key.key_id}
         _check_one(events, item.shown_by, item, shown, findings)
+        # The key may have been moved since, also between its making and the flip of a long conversation.
+        said = events.rewrapped.get(item.shown_by, [{}])[-1].get("key_service")
+        if said not in services:
+            findings.add(MismatchKind.AUDIT_EVENTS, item.conversation_no, "it was shown with a key of another service")
 
 
 def _check_one(

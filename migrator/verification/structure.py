@@ -15,6 +15,7 @@ from migrator.core.plan import is_work
 from migrator.database import tables
 from migrator.execution.runs import Run
 from migrator.lookups import rows_among
+from migrator.verification.destroyed import destroyed_on_purpose
 from migrator.verification.findings import Findings, MismatchKind
 
 _PAGE_ITEMS = 2000
@@ -125,6 +126,10 @@ def check(connection: sa.Connection, run: Run, items: Sequence[Item], findings: 
             _check_shown(run, item, findings)
         elif item.outcome in _VISIBLE and run.state.value not in _GONE:
             undone.append(item)
+    shredded = destroyed_on_purpose(connection, [item.conversation_no for item in undone if item.mode == "destroyed"])
+    if shredded:
+        findings.count("destroyed", len(shredded))
+    undone = [item for item in undone if item.conversation_no not in shredded]
     explained = _rolled_back(connection, [item.conversation_no for item in undone])
     for item in undone:
         if item.outcome in SHOWN or item.conversation_no not in explained:
@@ -138,10 +143,16 @@ def _check_outcome(item: Item, findings: Findings) -> None:
         findings.add(MismatchKind.OUTCOME, item.conversation_no, "an outcome of a conversation that has no row")
     if item.decision is None:
         findings.add(MismatchKind.UNEXPECTED_ITEM, item.conversation_no, "the plan does not have this conversation")
-    elif not is_work(item.decision) and item.outcome != item.decision:
+    elif not is_work(item.decision) and not _is_that_skip(item.decision, item.outcome):
         findings.add(MismatchKind.OUTCOME, item.conversation_no, "the plan decided otherwise, and not to open it")
     if item.outcome in SHOWN and (item.outcome == Outcome.REWRAPPED.value) != (item.gaps == 0):
         findings.add(MismatchKind.OUTCOME, item.conversation_no, f"{item.outcome} with {item.gaps} gaps")
+
+
+def _is_that_skip(decision: str, outcome: str) -> bool:
+    """Whether what was not to be opened ended as planned, with the reason of the day, or was destroyed since."""
+    both_skipped = decision.startswith("skipped:") and outcome.startswith("skipped:")
+    return outcome in (decision, Outcome.SKIPPED_DESTROYED.value) or both_skipped
 
 
 def _check_shown(run: Run, item: Item, findings: Findings) -> None:

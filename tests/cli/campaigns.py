@@ -18,6 +18,7 @@ from migrator.execution.coordinator import RunOptions
 from migrator.planning import making
 from tests.support import campaigns, operators
 from tests.support.campaigns import ANSWERED, NAME, NOTICED, RUN
+from tests.support.key_services import rotate_keyset
 
 TODAY: Final = "2026-05-09T00:00:00Z"
 """What `MIGRATOR_NOW` is while a test calls the program."""
@@ -98,6 +99,19 @@ def damaged(folder: Path) -> None:
         "UPDATE migrator_message SET ciphertext = ? WHERE conversation_no = ? AND sent_at = ? AND message_id = ?",
         (data[:-1] + bytes([data[-1] ^ 1]), *key),
     )
+    connection.close()
+
+
+def rotated(folder: Path) -> None:
+    """A run was executed, and then the local wrapping key rotated."""
+    executed(folder)
+    rotate_keyset(folder / "keys" / "migrator.json")
+
+
+def change(folder: Path, statement: str) -> None:
+    """Somebody changes the migrator database."""
+    connection = sqlite3.connect(folder / "migrator.db", isolation_level=None)
+    connection.execute(statement)
     connection.close()
 
 

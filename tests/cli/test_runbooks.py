@@ -27,9 +27,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "audit-review": campaigns.executed,
     "a-wrong-notice": campaigns.misinformed,
     "a-cluster": campaigns.planned,
-    "key-least-privilege": campaigns.executed,
-    "key-compromise": campaigns.executed,
-    "kms-outage": campaigns.stopped,
+    "key-rotation": campaigns.rotated,
 }
 """What has happened before somebody opens the runbook; None: everything was imported."""
 STATIONS = ["Symptom", "Check", "Act", "Verify", "Roll back"]
@@ -54,6 +52,7 @@ def filled_in(command: str, folder: Path) -> list[str]:
         "PLAN": campaigns.newest_plan,
         "RUN": campaigns.newest_run,
         "CONVERSATION": campaigns.migrated,
+        "SERVICE": lambda _: "local:keys#migrator",
         "ACCOUNT": lambda place: campaigns.ask(place, "SELECT account_id FROM migrator_notice WHERE state = 'sent'"),
         "ENGINE": lambda _: f"dask:{_cluster().address}",
         "CAMPAIGN": lambda place: campaigns.spec_of(place).settings.campaign.name,

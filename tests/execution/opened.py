@@ -26,6 +26,8 @@ def history(bench: Bench, conversation_id: str) -> dict[tuple[int, str], tuple[s
     keys: dict[int, DataKey] = {}
     with bench.open() as campaign:
         for row in bench.all(tables.data_key):
+            if row["wrapped_keyset"] is None:
+                continue
             service = campaign.key_services.named(row["key_service"])
             answer = service.unwrap([(row["wrapped_keyset"], row["context"].encode())])[0]
             assert not isinstance(answer, KeyRefusal)

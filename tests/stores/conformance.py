@@ -3,6 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
+from datetime import UTC, datetime
 from itertools import chain
 
 import pytest
@@ -56,6 +57,11 @@ class StoreConformance(ABC):
     def test_the_population_is_in_the_same_order_each_time(self) -> None:
         """Two walks over an unchanged source agree."""
         assert self.all_of() == self.all_of()
+
+    def test_nobody_unknown_is_on_hold(self) -> None:
+        """Asked for whatever id, also one that no source could have."""
+        assert self.store().on_hold(STRANGERS, datetime(2026, 5, 9, tzinfo=UTC)) == set()
+        assert self.store().on_hold([], datetime(2026, 5, 9, tzinfo=UTC)) == set()
 
     def test_ids_can_be_kept_anywhere(self) -> None:
         """Every conversation id, thread key and participant is UTF-8 text without NUL."""

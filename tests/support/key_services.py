@@ -5,6 +5,7 @@ Address: `switched:DIR#NAME`, a local keyset; its behaviour stands in `DIR/switc
 for a service that says so item by item, `refuse` for a refusal of each single blob.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,6 +82,18 @@ class SwitchedKeyService:
 def switch(directory: Path, behaviour: str, calls: int | None = None) -> None:
     """Let the service whose keyset lies in `directory` behave so, for some calls or from now on."""
     (directory / "switch").write_text(behaviour if calls is None else f"{behaviour} {calls}")
+
+
+def rotate_keyset(path: Path) -> str:
+    """Give a local keyset a new primary key, as `tinkey rotate-keyset` does; the new version."""
+    LocalKeyService.create(f"{path.parent}#fresh", directory=path.parent)
+    fresh = path.with_name("fresh.json")
+    keyset, added = json.loads(path.read_text()), json.loads(fresh.read_text())
+    keyset["key"] += added["key"]
+    keyset["primaryKeyId"] = added["primaryKeyId"]
+    path.write_text(json.dumps(keyset))
+    fresh.unlink()
+    return str(added["primaryKeyId"])
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 1. Every line of the log is the event of that number in the database, and the other way round. From there on the events
    of the database stand for the log: they can be asked by run and by reference.
 2. Every run: it was started, its outcomes are those of its events, in number, messages and gaps; it ended as it says.
-3. Every data key: created once in the log; destroyed there if and only if it was destroyed here. No key of the log
-   is unknown here unless it was destroyed.
+3. Every data key: created once in the log; destroyed there if and only if it was destroyed here; where it was moved,
+   step by step, to where it is. No key of the log is unknown here unless it was destroyed. The campaign's own keys too.
 4. Every visible conversation: the newest entry about it that was not rolled back is the one that its row rests on. No
    conversation of the log that should be visible is missing.
 

@@ -22,6 +22,7 @@ class FindingKind(StrEnum):
     LINE = "line"
     RUN = "run"
     DATA_KEY = "data_key"
+    CAMPAIGN_KEY = "campaign_key"
     CONVERSATION = "conversation"
 
 

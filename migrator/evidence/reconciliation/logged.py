@@ -15,11 +15,15 @@ from migrator.evidence.reconciliation.findings import Data, number_of, object_of
 
 @dataclass(slots=True)
 class Logged:
-    """What the log has about one reference. Keys: id → how often; `shown`: (number, run, data), oldest first."""
+    """What the log has about one reference. Keys: id → how often; `shown`: (number, run, data), oldest first.
+
+    `services`: key id → the services that it was with, oldest first; `breaks`: how often a move began elsewhere.
+    """
 
     created: Counter[int] = field(default_factory=Counter)
     destroyed: Counter[int] = field(default_factory=Counter)
-    services: dict[int, Any] = field(default_factory=dict)
+    services: dict[int, list[Any]] = field(default_factory=dict)
+    breaks: Counter[int] = field(default_factory=Counter)
     shown: list[tuple[int, str, Data]] = field(default_factory=list)
 
 
@@ -29,6 +33,7 @@ def of_references(connection: sa.Connection, references: Sequence[str]) -> dict[
     found = {ref: Logged() for ref in references}
     kinds = (
         EventType.KEY_CREATED.value,
+        EventType.KEY_REWRAPPED.value,
         EventType.KEY_DESTROYED.value,
         EventType.CONVERSATION_REWRAPPED.value,
     )
@@ -45,7 +50,11 @@ def of_references(connection: sa.Connection, references: Sequence[str]) -> dict[
             key_id = number_of(data, "key_id")
             if kind == EventType.KEY_CREATED.value:
                 logged.created[key_id] += 1
-                logged.services[key_id] = data.get("key_service")
+                logged.services.setdefault(key_id, []).append(data.get("key_service"))
+            elif kind == EventType.KEY_REWRAPPED.value:
+                services = logged.services.setdefault(key_id, [])
+                logged.breaks[key_id] += services[-1:] != [data.get("previous_key_service")]
+                services.append(data.get("key_service"))
             elif kind == EventType.KEY_DESTROYED.value:
                 logged.destroyed[key_id] += 1
             else:
