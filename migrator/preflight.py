@@ -4,9 +4,7 @@ Each check stands alone: one that fails, or can't even begin, does not stop the 
 the machine's own, never the campaign's.
 """
 
-import hmac
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from typing import Final
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from migrator import plugins, recipient_key
+from migrator import key_probe, plugins, recipient_key
 from migrator.approvals import standing
 from migrator.approvals.signing import NAMESPACE
 from migrator.audit import signing_key
@@ -26,19 +24,20 @@ from migrator.audit.anchors import http, timestamp
 from migrator.audit.anchors.asking import Anchors
 from migrator.campaign import CampaignSpec, open_campaign, open_store
 from migrator.core.clock import Clock, SystemClock
-from migrator.core.encoding import canonical_json
-from migrator.core.errors import KeyServiceError, MigratorError, SourceError
+from migrator.core.errors import MigratorError, SourceError
 from migrator.core.limits import MIB
 from migrator.core.model import Environment
+from migrator.core.redaction import redact_setting
 from migrator.database import tables
 from migrator.database.clock import apart, database_time
-from migrator.keyservices.interface import KeyRefusal, KeyService
 from migrator.notices import lint, locales, templates
 from migrator.secrets import absolute_url, resolve_text
 
 CLOCK_WARN_SECONDS: Final = 2.0
 CLOCK_FAIL_SECONDS: Final = 60.0
 LITTLE_SPACE_BYTES: Final = 1024 * MIB
+_SIGNED: Final = b"migrator preflight"
+"""What the log's key signs to show that it may: no text of a checkpoint."""
 _SPACE_SHARE: Final = 1.2
 """Server history against its source: 33 bytes a message more, and indexes; generously rounded."""
 
@@ -83,7 +82,7 @@ def checks(spec: CampaignSpec, *, system: Clock | None = None) -> Iterator[Check
     yield _contained("source", partial(_source, spec))
     yield _contained("database", partial(_database, spec))
     for address in dict.fromkeys([spec.settings.keys.service, *spec.settings.keys.regions.values()]):
-        yield _contained(f"key service {address}", partial(_key_service, spec, address))
+        yield _contained(f"key service {redact_setting(address)}", partial(_key_service, spec, address))
     yield _contained("campaign keys", partial(_campaign_keys, spec))
     yield _contained("clock", partial(_clock, spec, real))
     yield _contained("free space", partial(_free_space, spec))
@@ -144,32 +143,15 @@ def _database(spec: CampaignSpec) -> _Finding:
 
 
 def _key_service(spec: CampaignSpec, address: str) -> _Finding:
-    """Wrap and unwrap something of no value, and see that the context is bound."""
-    implementation, rest = plugins.key_service_class(address)
-    service = implementation.open(rest, directory=spec.directory)
-    probe = secrets.token_bytes(32)
-    context = _probe_context(spec, "preflight")
-    wrapped = _granted(service, service.wrap([(probe, context)])[0])
-    if not hmac.compare_digest(_granted(service, service.unwrap([(wrapped, context)])[0]), probe):
-        raise KeyServiceError(f"{service.name} does not unwrap what it wrapped", hint="don't use this key service")
-    if not isinstance(service.unwrap([(wrapped, _probe_context(spec, "preflight-other"))])[0], KeyRefusal):
-        raise KeyServiceError(f"{service.name} does not bind keys to their context", hint="don't use this key service")
+    found = key_probe.probe(spec, address)
+    if found.lacks_rewrap:
+        return _warn(f"{found.name} wraps and unwraps, but {found.lacks_rewrap}", "rotating its key will need it")
     if address.startswith("local:") and spec.settings.campaign.environment is Environment.PRODUCTION:
         return _warn(
-            f"{service.name} wraps and unwraps, but whoever reads the disk reads the keys",
+            f"{found.name} wraps and unwraps, but whoever reads the disk reads the keys",
             "in production use a key service that holds its keys itself",
         )
-    return _Finding(f"{service.name} wraps and unwraps, bound to its context")
-
-
-def _probe_context(spec: CampaignSpec, purpose: str) -> bytes:
-    return canonical_json({"campaign": spec.settings.campaign.name, "purpose": purpose})
-
-
-def _granted(service: KeyService, answer: bytes | KeyRefusal) -> bytes:
-    if isinstance(answer, KeyRefusal):
-        raise KeyServiceError(f"{service.name} refuses: {answer.detail}", hint="check the permissions on the key")
-    return answer
+    return _Finding(f"{found.name} wraps and unwraps, bound to its context")
 
 
 def _campaign_keys(spec: CampaignSpec) -> _Finding:
@@ -270,7 +252,7 @@ def _notice_templates(spec: CampaignSpec) -> _Finding:
 
 def _audit_log(spec: CampaignSpec) -> _Finding:
     with open_campaign(spec) as campaign:
-        signing_key.load(spec.settings.audit.signing_key, spec.directory)
+        signing_key.load(spec.settings.audit.signing_key, spec.directory).sign(_SIGNED)
         campaign.audit.check()
         size = campaign.audit.state().size
         path = campaign.audit.path

@@ -264,7 +264,14 @@ class OddKeyService:
 
     def unwrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
         """Unwrap, wrongly."""
+        if self.fault == "keeps":
+            return [KeyRefusal(RefusalKind.DENIED, "no permission") for _ in items]
         return [self._one(*item) for item in items]
+
+    def rewrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
+        """As it was, or not at all."""
+        denied = KeyRefusal(RefusalKind.DENIED, "no permission")
+        return [denied if self.fault == "stays" else wrapped for wrapped, _ in items]
 
     def _one(self, wrapped: bytes, context: bytes) -> bytes | KeyRefusal:
         secret, bound = self.wrapped[wrapped]
@@ -277,7 +284,9 @@ class OddKeyService:
     ("fault", "said"),
     [
         ("down", "does not answer"),
-        ("refuses", "no permission"),
+        ("refuses", "it can't wrap: odd:k refuses: no permission"),
+        ("keeps", "it wraps, but can't unwrap: odd:k refuses: no permission"),
+        ("stays", "it can't rewrap: odd:k refuses: no permission"),
         ("alters", "does not unwrap what it wrapped"),
         ("unbound", "does not bind keys to their context"),
         ("none", "wraps and unwraps"),

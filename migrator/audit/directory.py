@@ -26,7 +26,7 @@ CHECKPOINT: Final = "checkpoint"
 VKEY: Final = "log.vkey"
 BUNDLE_BYTES: Final = tiles.WIDTH * (tiles.ENTRY_BYTES + 2)
 _THREADS: Final = 16
-_FEW: Final = 3
+_FEW: Final = 1
 """So few files are not worth a pool."""
 _SIZE: Final = re.compile(r"[1-9][0-9]{0,18}\Z", re.ASCII)
 
@@ -175,10 +175,14 @@ def _make(folder: Path) -> set[Path]:
 def _write(item: tuple[Path, bytes]) -> None:
     path, data = item
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(_temporary(path), flags, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(_temporary(path), flags, 0o600)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.write(descriptor, memoryview(data)[written:])
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _temporary(path: Path) -> Path:

@@ -148,6 +148,12 @@ class AuditLog:
         """What the database remembers, once it was found in the files."""
         with self._database.read() as connection:
             state = remembered.read(connection, self.origin)
+            if (beyond := remembered.signed_beyond(connection, self.origin, state.head)) is not None:
+                raise wal.differs(
+                    self.path,
+                    f"a checkpoint over {beyond} entries was signed, the last one it knows covers {state.head.size}: "
+                    "a part of the database was set back",
+                )
             self._compare(connection, file, state)
         self._sealer.compare(file, state.head, state.size, own_key=own_key)
         return state

@@ -88,7 +88,15 @@ def signed_checkpoints(connection: sa.Connection, origin: str, first: int, end: 
         table.c.origin == origin, table.c.size > first, table.c.size <= end
     )
     for size, root in connection.execute(query.order_by(table.c.size)):
-        yield size, root if isinstance(root, str) and _ROOT.match(root) else ""
+        if isinstance(size, int):  # SQLite keeps whatever it is given
+            yield size, root if isinstance(root, str) and _ROOT.match(root) else ""
+
+
+def signed_beyond(connection: sa.Connection, origin: str, head: Head) -> int | None:
+    """Size of a checkpoint that is remembered as signed after the last one; None, unless a part was set back."""
+    table = tables.audit_checkpoint
+    query = sa.select(table.c.size).where(table.c.origin == origin, table.c.size > head.size)
+    return connection.scalar(query.order_by(table.c.size.desc()).limit(1))
 
 
 def phantoms(connection: sa.Connection, size: int) -> int:

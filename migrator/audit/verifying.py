@@ -13,7 +13,7 @@
 Nothing stops at the first finding. Memory does not grow with the log: one bundle, one tile a level, 100 findings. What
 could not be checked is said: a log and its database that were set back together agree with each other.
 
-Measured: 57,000 entries a second of processor time, of which JSON and the database take the most; 133 MB for a million.
+Measured: 97,000 entries a second of processor time, all of it against the database, for a million; 73 MB.
 """
 
 from collections.abc import Iterator

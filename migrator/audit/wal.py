@@ -22,6 +22,8 @@ RESTORE = (
 )
 _BLOCK = 64 * 1024
 _LONGEST = 16 * 1024 * 1024
+_AHEAD = 1024 * 1024
+"""Bytes that are read together: a read lets other threads have the interpreter, and has to wait to get it back."""
 _LINE_BYTES = tiles.ENTRY_BYTES + 1
 """An acknowledged line with its newline has at most so many."""
 
@@ -57,7 +59,7 @@ class Wal:
 
     def lines(self, start: int) -> Iterator[bytes]:
         """Everything from an offset on, a line at a time; a torn or monstrous one lacks its newline."""
-        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+        with os.fdopen(os.dup(self._descriptor), "rb", buffering=_AHEAD) as file:
             file.seek(start)
             while line := file.readline(_LONGEST):
                 yield line
@@ -110,7 +112,7 @@ def make(path: Path) -> bool:
 
 def read_lines(path: Path, end: int) -> Iterator[bytes]:
     """The lines up to an offset that the log has acknowledged, without their newlines; needs no lock."""
-    with explained(path), os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+    with explained(path), os.fdopen(open_regular(path, os.O_RDONLY), "rb", buffering=_AHEAD) as file:
         read = 0
         while read < end:
             line = file.readline(_LINE_BYTES)

@@ -10,8 +10,8 @@ REDACTED: Final = "[redacted]"
 
 _URL_PASSWORD = re.compile(r"(://[^:/?#\s@]*:)(\S+)(?=@)")
 _SECRET_PARAMETER = re.compile(
-    r"""(?ix)\b((?:[a-z]+[_-])?(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature|sig)
-        ["']?\s*[=:]\s*["']?)([^\s&;,"']+)"""
+    r"""(?ix)\b(?<!pkcs11:)((?:[a-z]+[_-])?(?:password|passwd|pwd|pin-value|secret|token|api[_-]?key|access[_-]?key
+        |signature|sig)["']?\s*[=:]\s*["']?)(?!(?:env|file|command):)([^\s&;,"']+)"""
 )
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _KEYSET_VALUE = re.compile(r'("value"\s*:\s*")[A-Za-z0-9+/=_-]{16,}(")')
@@ -24,7 +24,10 @@ _LONG_OPAQUE = re.compile(
 
 
 def redact_setting(text: str) -> str:
-    """A setting without the password that a URL in it carries; references such as `env:NAME` stay as they are."""
+    """A setting without the password that a URL in it carries; references such as `env:NAME` stay as they are.
+
+    So does the label of a token in a PKCS #11 URI (RFC 7512), which is called `token` there.
+    """
     text = _URL_PASSWORD.sub(rf"\1{REDACTED}", text)
     return _SECRET_PARAMETER.sub(rf"\1{REDACTED}", text)
 

@@ -63,9 +63,16 @@ def upgrade(database: Database) -> bool:
 
 
 def _make_schema(connection: sa.Connection, schema: str | None) -> None:
-    """PostgreSQL refuses `IF NOT EXISTS` to a role that may not make one, even where it is there: so look first."""
-    if schema is not None and not sa.inspect(connection).has_schema(schema):
+    """PostgreSQL refuses `IF NOT EXISTS` to a role that may not make one, even where it is there: so look first.
+
+    For the rest of the transaction it is where tables are looked for: a revision that alters one names no schema.
+    """
+    if schema is None:
+        return
+    if not sa.inspect(connection).has_schema(schema):
         connection.execute(CreateSchema(schema, if_not_exists=True))
+    path = connection.dialect.identifier_preparer.quote(schema)
+    connection.execute(sa.select(sa.func.set_config("search_path", path, True)))
 
 
 def require_current(database: Database) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
+from itertools import pairwise
 from typing import Final
 
 from babel import Locale
@@ -22,7 +23,7 @@ from migrator.notices.language import VALUE_BEGINS, VALUE_ENDS
 
 ROLES: Final = frozenset({"what", "default", "choices", "whose", "genuine", "about"})
 """What a section may be marked as, so that the linter can ask for it in any language."""
-HEADING: Final = re.compile(r"#[ \t]+(?P<title>\S.*?)(?:[ \t]+\[(?P<role>[a-z]+)\])?[ \t]*\Z")
+_ROLE: Final = re.compile(r"\[([a-z]{1,20})\]\Z")
 _VALUE: Final = re.compile(f"{VALUE_BEGINS}([^{VALUE_ENDS}]*){VALUE_ENDS}")
 _NOTHING: Final = Markup("")  # what it joins, it escapes
 _ISOLATED: Final = Markup("<bdi>{}</bdi>")
@@ -58,17 +59,28 @@ def sections(body: str) -> list[Section]:
     """The parts of a rendered body with marks around its values."""
     found = [Section()]
     for chunk in re.split(r"\n[ \t]*\n", body):
-        lines = [line for line in chunk.split("\n") if line.strip()]
-        while lines:
-            heading = HEADING.match(lines[0])
-            if heading:
-                found.append(Section(heading["role"], heading["title"]))
-                lines.pop(0)
-                continue
-            end = next((i for i, line in enumerate(lines) if HEADING.match(line)), len(lines))
-            found[-1].blocks.extend(_blocks(lines[:end]))
-            lines = lines[end:]
+        together: list[str] = []
+        for line in chunk.split("\n"):
+            title = heading(line)
+            if title:
+                found[-1].blocks.extend(_blocks(together))
+                found.append(Section(role=title[1], title=title[0]))
+                together = []
+            elif line.strip():
+                together.append(line)
+        found[-1].blocks.extend(_blocks(together))
     return [section for section in found if section.title or section.blocks]
+
+
+def heading(line: str) -> tuple[str, str | None] | None:
+    """Title and role of a line `# Title [role]`; None for another line."""
+    if not line.startswith(("# ", "#\t")):
+        return None
+    title = line[1:].strip()
+    role = _ROLE.search(title)
+    if role and role.start():
+        return title[: role.start()].rstrip(), role[1]
+    return (title, None) if title else None
 
 
 def as_text(parts: Iterable[Section], locale: str) -> str:
@@ -121,24 +133,27 @@ def _has_right_to_left(value: str) -> bool:
 
 def _blocks(lines: list[str]) -> list[Block]:
     """Paragraphs and lists of some lines without a blank one: an item begins with a dash, and goes on indented."""
-    found: list[tuple[bool, list[str]]] = []
+    found: list[tuple[bool, list[list[str]]]] = []
     for line in lines:
         is_item = line.startswith("- ")
-        goes_on = bool(found) and not is_item and (not found[-1][0] or line.startswith(" "))
-        if goes_on:
-            found[-1][1][-1] = _joined(found[-1][1][-1], line.strip())
+        words = line[2:].strip() if is_item else line.strip()
+        if found and not is_item and (not found[-1][0] or line.startswith(" ")):
+            found[-1][1][-1].append(words)
         elif is_item and found and found[-1][0]:
-            found[-1][1].append(line[2:].strip())
+            found[-1][1].append([words])
         else:
-            found.append((is_item, [line[2:].strip() if is_item else line.strip()]))
-    return [Block(is_list, tuple(_spans(text) for text in texts)) for is_list, texts in found]
+            found.append((is_item, [[words]]))
+    return [Block(is_list, tuple(_spans(_joined(text)) for text in texts)) for is_list, texts in found]
 
 
-def _joined(before: str, after: str) -> str:
-    """Two lines of a paragraph as one; languages that are written without spaces get none."""
-    ends = before.rstrip(VALUE_ENDS)[-1:], after.lstrip(VALUE_BEGINS)[:1]
-    together = all(end and unicodedata.east_asian_width(end) in ("W", "F") for end in ends)
-    return before + after if together else f"{before} {after}"
+def _joined(lines: Sequence[str]) -> str:
+    """The lines of a paragraph as one; characters that are written without spaces get none between them."""
+    pieces = list(lines[:1])
+    for before, after in pairwise(lines):
+        ends = before.rstrip(VALUE_ENDS)[-1:], after.lstrip(VALUE_BEGINS)[:1]
+        together = all(end and unicodedata.east_asian_width(end) in ("W", "F") for end in ends)
+        pieces += [after] if together else [" ", after]
+    return "".join(pieces)
 
 
 def _spans(text: str) -> tuple[Span, ...]:

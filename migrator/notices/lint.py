@@ -14,6 +14,7 @@ from typing import Final
 from jinja2 import nodes
 
 from migrator.core.errors import ConfigError
+from migrator.core.limits import MIB
 from migrator.core.model import Quorum
 from migrator.core.policy import Answer
 from migrator.notices import language, layout, markup, wording
@@ -23,8 +24,10 @@ from migrator.notices.templates import Template, checked
 from migrator.notices.values import plural_forms
 from migrator.notices.wording import Fault, Rule
 
-MAX_CASES: Final = 10_000
-"""Readers that one template's conditions may tell apart; the shipped ones have below 900."""
+MAX_CASES: Final = 3000
+"""Readers that one template's conditions may tell apart; the shipped ones have below 300."""
+MAX_WORK: Final = 16 * MIB
+"""Characters that all of these are told together."""
 _ROLES: Final[Mapping[NoticeKind, frozenset[str]]] = {
     NoticeKind.FIRST: frozenset({"what", "default", "choices", "whose", "genuine"}),
     NoticeKind.REMINDER: frozenset({"what", "default", "choices", "genuine"}),
@@ -98,10 +101,10 @@ def _source(template: Template) -> Iterator[Fault]:
     for number, text in enumerate([subject, "", *body.split("\n")], 1):
         yield from wording.of_line(text, number, template.locale)
         yield from wording.of_tags(text, number)
-        heading = layout.HEADING.match(text)
-        if heading and heading["role"] not in {None, *layout.ROLES}:
+        heading = layout.heading(text)
+        if heading and heading[1] not in {None, *layout.ROLES}:
             roles = ", ".join(sorted(layout.ROLES))
-            yield Fault(number, Rule.SECTION, f"no section is marked [{heading['role']}]; there are {roles}")
+            yield Fault(number, Rule.SECTION, f"no section is marked [{heading[1]}]; there are {roles}")
     if html is not None:
         yield from markup.check(html, template.locale, above=html_line - 1).faults
 
@@ -140,8 +143,8 @@ def _cases(template: Template, readable: CheckedTemplate) -> Iterator[Fault]:
     number = 1
     for domain in domains.values():
         number *= len(domain)
-    if number > MAX_CASES:
-        yield Fault(0, Rule.TEMPLATE, f"its conditions tell {number:,} cases apart, over {MAX_CASES:,}")
+    if number > MAX_CASES or number * len(template.source) > MAX_WORK:
+        yield Fault(0, Rule.TEMPLATE, f"its conditions tell {number:,} cases apart: too many for its length")
         return
     looked_at: set[str] = set()
     for chosen in product(*domains.values()):

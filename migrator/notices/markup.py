@@ -20,6 +20,8 @@ _ATTRIBUTES: Final = frozenset({"lang", "dir", "id", "class", "role", "style", "
 _OF_META: Final = frozenset({"charset", "name", "content"})
 _META_NAMES: Final = frozenset({None, "viewport", "color-scheme"})
 _CSS: Final = re.compile(r"url\s*\(|image|src\s*\(|expression|behavio|@(?!media\b)|\\|//", re.IGNORECASE)
+_DOCTYPE: Final = "<!doctype html>"
+_ODD: Final = re.compile(r"<[!?]|<[^<>]*(?=<|\Z)")
 _HELP: Final = re.compile(r"\{\{-?\s*help_url\s*-?\}\}\Z")
 
 
@@ -70,24 +72,6 @@ class Checker(HTMLParser):
             self.faults.extend(of_line(text, first + number if first else 0, self._locale))
         self.words.append(data)
 
-    def handle_comment(self, data: str) -> None:
-        """Some mail programs run what stands in comments."""
-        if data.lstrip().startswith("["):
-            self._refuse(Rule.MARKUP, "a conditional comment")
-
-    def handle_decl(self, decl: str) -> None:
-        """Only the document type is declared."""
-        if decl.strip().lower() != "doctype html":
-            self._refuse(Rule.MARKUP, f"<!{decl}>")
-
-    def unknown_decl(self, data: str) -> None:
-        """CDATA and the like."""
-        self._refuse(Rule.MARKUP, f"<![{data}]>")
-
-    def handle_pi(self, data: str) -> None:
-        """A processing instruction."""
-        self._refuse(Rule.MARKUP, f"<?{data}>")
-
     def _attribute(self, tag: str, name: str, value: str) -> None:
         if name == "href" and tag == "a":
             if not (_HELP.match(value.strip()) or (self._help_address and value == self._help_address)):
@@ -115,8 +99,14 @@ class Checker(HTMLParser):
 
 
 def check(html: str, locale: str, *, above: int | None = None, help_address: str | None = None) -> Checker:
-    """Look at a whole document."""
+    """Look at a whole document. What programs read in different ways is not read any further."""
     checker = Checker(locale, above=above, help_address=help_address)
+    odd = _ODD.search(html, len(_DOCTYPE) if html[: len(_DOCTYPE)].lower() == _DOCTYPE else 0)
+    if odd:
+        line = 0 if above is None else above + 1 + html.count("\n", 0, odd.start())
+        reason = "a comment, declaration or instruction, or a tag without its end (`<` is written &lt;)"
+        checker.faults.append(Fault(line, Rule.MARKUP, reason))
+        return checker
     checker.feed(html)
     checker.close()
     return checker

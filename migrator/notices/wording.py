@@ -64,14 +64,15 @@ _COMPILED: Final = {
     for language, phrases in _PHRASES.items()
 }
 _ADDRESS: Final = re.compile(
-    r"(?:[a-z][a-z0-9+.-]*:)?//\S+|\bwww\.\S+|\b(?:mailto|tel|javascript|data):\S+|\b[\w-]+\.[a-z]{2,}/\S*",
+    r"(?:[a-z][a-z0-9+.-]{0,20}:)?//\S+|\bwww\.\S+|\b(?:mailto|tel|javascript|data):\S+"
+    r"|\b[\w-]{1,63}\.[a-z]{2,24}/\S*",
     re.IGNORECASE,
 )
 _HELP: Final = re.compile(r"\{\{-?\s*help_url\s*-?\}\}(?P<rest>[?&#=/\w]\S*)?")
 _TOKEN: Final = re.compile(
     r"[?&#]\S*=|\{\{|(?<![a-z])(token|login|signin|sign-in|auth|session|otp|code)(?![a-z])", re.IGNORECASE
 )
-_TAG: Final = re.compile(r"<\s*/?\s*([a-z][a-z0-9]*)\b[^<]*", re.IGNORECASE)
+_TAG: Final = re.compile(r"<\s{0,9}/?\s{0,9}([a-z][a-z0-9]*)\b", re.IGNORECASE)
 _LOADS: Final = frozenset({"img", "iframe", "link", "object", "embed", "video", "audio", "source", "picture", "svg"})
 _ACTS: Final = frozenset({"script", "form", "input", "button", "select", "textarea", "base", "meta"})
 _EXCLAMATIONS: Final = frozenset("!\u00a1\uff01")
@@ -108,7 +109,7 @@ def _promotion(text: str, number: int, locale: str) -> Iterator[Fault]:
     match = phrases.search(text) if phrases else None
     if match:
         yield Fault(number, Rule.PROMOTION, f"{match[0].strip()!r} reads like promotion; a notice is neutral")
-    words = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", text)
+    words = re.sub(r"\{\{.{0,200}?\}\}|\{%.{0,200}?%\}", "", text)
     if any(c in _EXCLAMATIONS or unicodedata.category(c) == "So" for c in words):
         yield Fault(number, Rule.PROMOTION, "exclamation marks and pictograms have no place in a neutral notice")
 

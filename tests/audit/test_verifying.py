@@ -146,6 +146,10 @@ def test_a_leaf_replaced_everywhere_in_the_log(log: Path) -> None:
         "UPDATE migrator_audit_checkpoint SET size = 751 WHERE size = 750",
         "UPDATE migrator_audit_checkpoint SET origin = 'x' WHERE size = 800",
         "DELETE FROM migrator_audit_checkpoint WHERE size = 750",
+        "UPDATE migrator_audit_checkpoint SET size = 750.5 WHERE size = 750",
+        "UPDATE migrator_audit_checkpoint SET size = 'many' WHERE size = 750",
+        "UPDATE migrator_audit_checkpoint SET root = x'ff' WHERE size = 750",
+        "INSERT INTO migrator_audit_checkpoint SELECT origin, 900, root FROM migrator_audit_checkpoint LIMIT 1",
         "INSERT INTO migrator_audit_checkpoint SELECT origin, 300, root FROM migrator_audit_checkpoint LIMIT 1",
         (
             "INSERT INTO migrator_outbox SELECT 9999, 'x', type, subject, run_id, actor, time, data, 800 "

@@ -27,6 +27,9 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "audit-review": campaigns.executed,
     "a-wrong-notice": campaigns.misinformed,
     "a-cluster": campaigns.planned,
+    "key-least-privilege": campaigns.executed,
+    "key-compromise": campaigns.executed,
+    "kms-outage": campaigns.stopped,
     "key-rotation": campaigns.rotated,
 }
 """What has happened before somebody opens the runbook; None: everything was imported."""

@@ -16,6 +16,13 @@ from migrator.core.redaction import REDACTED, redact_setting, redact_text
         ("smtp:smtps://:hunter2@mail:465", f"smtp:smtps://:{REDACTED}@mail:465"),
         ("webhook:https://h/p?token=hunter2&a=b", f"webhook:https://h/p?token={REDACTED}&a=b"),
         ("postgresql://db/x?user=a&password=hunter2", f"postgresql://db/x?user=a&password={REDACTED}"),
+        ("vault:https://h/transit/k?token=hunter2", f"vault:https://h/transit/k?token={REDACTED}"),
+        (
+            "vault:https://h/transit/k?token=env:VAULT_TOKEN&ca=a",
+            "vault:https://h/transit/k?token=env:VAULT_TOKEN&ca=a",
+        ),
+        ("pkcs11:token=hsm;object=k?pin-source=env:PIN", "pkcs11:token=hsm;object=k?pin-source=env:PIN"),
+        ("pkcs11:token=hsm;object=k?pin-value=4711", f"pkcs11:token=hsm;object=k?pin-value={REDACTED}"),
         ("env:DATABASE_URL", "env:DATABASE_URL"),
         ("file:audit.key", "file:audit.key"),
         ("sqlite:///store.db", "sqlite:///store.db"),

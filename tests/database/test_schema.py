@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -118,3 +119,17 @@ def test_missing_database_is_not_made(database: Database, tmp_path: Path) -> Non
     with pytest.raises(DatabaseError):
         schema.require_current(database)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_signed_before_its_checkpoints_were_remembered(database: Database) -> None:
+    """The last checkpoint is remembered from the upgrade on, so that those before it are not taken for strangers."""
+    database.make_file()
+    with database.write("test") as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        values = {"origin": "o", "size": 9, "wal_bytes": 90, "last_line_sha256": "", "checkpoint_wal_bytes": 50}
+        connection.execute(tables.audit_state.insert().values(**values, checkpoint_size=5, checkpoint_root="ab" * 32))
+    assert schema.upgrade(database) is True
+    with database.read() as connection:
+        assert connection.execute(sa.select(tables.audit_checkpoint)).all() == [("o", 5, "ab" * 32)]

@@ -163,7 +163,7 @@ class Persistent(Server):
         self.ca = self.folder / "ca.pem"
         self.audit_file = self.folder / "audit.json"
         self.session.verify = str(self.ca)
-        _make_certificate(self.ca, self.folder / "key.pem")
+        make_certificate(self.ca, self.folder / "key.pem")
         (self.folder / "raft").mkdir()
         (self.folder / "server.hcl").write_text(_CONFIGURATION.format(folder=self.folder, port=self.port,
                                                                       cluster=free_port()))  # fmt: skip
@@ -207,7 +207,7 @@ audit "file" "log" {{ options = {{ file_path = "{folder}/audit.json" }} }}
 """
 
 
-def _make_certificate(certificate: Path, key: Path) -> None:
+def make_certificate(certificate: Path, key: Path) -> None:
     """Self-signed, for loopback."""
     private = generate_private_key(SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bao of tests")])

@@ -12,14 +12,18 @@ depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    """Make the table. What was signed before is remembered by its last checkpoint alone."""
-    op.create_table(
+    """Make the table. Of what was signed before, the last checkpoint is what is remembered."""
+    signed = op.create_table(
         "migrator_audit_checkpoint",
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("root", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("origin", "size"),
     )
+    names = ("origin", "checkpoint_size", "checkpoint_root")
+    state = sa.Table("migrator_audit_state", sa.MetaData(), *(sa.Column(name) for name in names))
+    known = sa.select(*(state.c[name] for name in names)).where(state.c.checkpoint_size > 0)
+    op.get_bind().execute(signed.insert().from_select(["origin", "size", "root"], known))
 
 
 def downgrade() -> None:

@@ -1,0 +1,30 @@
+"""bench: what this machine, this database and this key service can do."""
+
+from typing import Final
+
+import click
+
+from migrator import bench as measuring
+from migrator.bench.measuring import MESSAGES
+from migrator.cli.command import CAMPAIGN, Command
+from migrator.cli.session import Session
+from migrator.cli.views import bench as views
+from migrator.core.errors import ExitStatus
+
+
+@click.command(cls=Command, statuses=(*CAMPAIGN, ExitStatus.MISMATCH, ExitStatus.AUDIT_LOG))
+@click.option("--messages", type=click.IntRange(1000), default=MESSAGES, show_default=True, metavar="N",
+              help="How many messages the synthetic store has.")  # fmt: skip
+@click.pass_obj
+def bench(session: Session, messages: int) -> None:
+    """Measure this machine, this database and this key service, and what the newest plan would take.
+
+    Works on a synthetic store, in databases of its own beside the campaign's, which are gone afterwards. The campaign's
+    data is not touched. Its key service wraps and unwraps a few hundred data keys that protect nothing.
+    """
+    with session.progress() as progress:
+        result = measuring.measure(session.spec(), messages=messages, progress=progress)
+    session.output.result(views.measured(result))
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (bench,)
