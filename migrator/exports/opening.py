@@ -160,6 +160,9 @@ class ExportReader:
 
     def _key_entries(self, plaintext: bytes) -> list[KeyEntry] | None:
         """The keys of a part; None at the first line that can't be read. Raises `ScopeTooBroadError`."""
+        plain = self._campaign.scheme.read_plain_part(plaintext)
+        if plain is not None:
+            return plain
         entries: list[KeyEntry] = []
         for line in part_lines(plaintext, LIMITS.key_line_bytes):
             if isinstance(line, ValueError):

@@ -40,6 +40,13 @@ class Scheme(Protocol):
         """
         ...
 
+    def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
+        """All keys of a part at once, where every line has the form that clients write; None: read line by line.
+
+        A short cut and never another reading: what it takes, `read_key_entry` takes line by line, and reads alike.
+        """
+        ...
+
     def read_coverage(self, entry: object) -> set[Hashable]:
         """The slots that one element of a manifest's `coverage` names; `ValueError` where it is misshapen."""
         ...

@@ -31,6 +31,7 @@ from migrator.core.outcomes import GapReason
 from migrator.schemes.hchacha20 import subkeys
 from migrator.schemes.interface import KeyEntry, KeyRing, Opened, ScopeTooBroadError
 from migrator.schemes.labyrinth_format import KEY_BYTES, SHORTEST_SEALED, VERSIONS, associated_data, thread_of
+from migrator.schemes.labyrinth_lines import plain_entries
 
 CONTENT_TYPE = "application/octet-stream"
 LATEST_SENT_AT = 253_402_300_799_999
@@ -68,6 +69,10 @@ class LabyrinthScheme:
         if len(decoded) != KEY_BYTES:
             raise ValueError("a message key does not have 32 bytes")
         return KeyEntry(conversation_id, (epoch_id, _natural(entry["version"])), decoded)
+
+    def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
+        """All keys of a part whose every line is in the plainest form; see the port."""
+        return plain_entries(part)
 
     def read_coverage(self, entry: object) -> set[Hashable]:
         """The (epoch id, version) slots of one element of a manifest's `coverage`."""
