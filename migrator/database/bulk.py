@@ -1,13 +1,13 @@
 """Many rows at once: the one place that writes tuples past SQLAlchemy's per-row machinery.
 
-The hot path. SQLite takes a compiled statement and plain tuples through the driver's `executemany` (8.8 µs a
-message row of 250 bytes, against 14 with a dictionary a row). PostgreSQL takes binary `COPY` for what is new and one
+The hot path. SQLite takes plain tuples through the driver's `executemany`, as many rows a statement as it has
+parameters (1.75 µs a message row of 350 bytes, against 2.3 with a statement a row). PostgreSQL takes binary `COPY` for what is new and one
 `UPDATE … FROM unnest(…)` for what changes. Other databases take SQLAlchemy Core's batches.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
@@ -30,7 +30,7 @@ def insert_rows(
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_sqlite_insert(table, tuple(columns)), list(rows))
+        _insert_many_at_once(connection, table, tuple(columns), rows)
     elif _on_psycopg(connection):
         _copy(connection, table, columns, rows)
     else:
@@ -89,14 +89,35 @@ def update_rows(
     connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
 
 
+# --- SQLite ---
+
+_PARAMETERS: Final = 999
+"""In one statement: the limit of every SQLite."""
+
+
+def _insert_many_at_once(
+    connection: sa.Connection, table: sa.Table, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    together = _PARAMETERS // len(columns)
+    whole = len(rows) - len(rows) % together
+    if whole:
+        stretches = [
+            tuple(chain.from_iterable(rows[start : start + together])) for start in range(0, whole, together)
+        ]
+        connection.exec_driver_sql(_sqlite_insert(table, columns, together), stretches)
+    if whole < len(rows):
+        connection.exec_driver_sql(_sqlite_insert(table, columns, 1), list(rows[whole:]))
+
+
 @cache
-def _sqlite_insert(table: sa.Table, columns: tuple[str, ...]) -> str:
+def _sqlite_insert(table: sa.Table, columns: tuple[str, ...], rows: int) -> str:
     statement = table.insert().values({name: sa.bindparam(name) for name in columns})
     compiled = statement.compile(dialect=sqlite.dialect(), column_keys=list(columns))
     if tuple(compiled.positiontup or ()) != columns:
         # The compiler orders by the table's columns; callers hand tuples in that order.
         raise ValueError(f"columns of {table.name} must stand in the table's order")
-    return str(compiled)
+    before, _, row = str(compiled).rpartition(" VALUES ")
+    return f"{before} VALUES {', '.join([row] * rows)}"
 
 
 # --- PostgreSQL ---

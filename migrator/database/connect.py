@@ -157,6 +157,7 @@ def _file_of(url: URL) -> str | None:
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     cursor = connection.cursor()
+    cursor.execute("PRAGMA page_size=16384")  # of a new file: a third less work a message than with 4,096
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
