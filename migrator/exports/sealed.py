@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -75,8 +75,7 @@ def listed_conversations(connection: sa.Connection, export_no: int) -> frozenset
     Read from the manifest, as the table of conversations has no way in by export; objects are dropped as they are
     parsed, so that a manifest of 16 MiB takes little more.
     """
-    table = tables.export
-    text = connection.execute(sa.select(table.c.manifest).where(table.c.export_no == export_no)).scalar_one()
+    text = connection.execute(_MANIFEST, {"export_no": export_no}).scalar_one()
     ids: list[str] = []
 
     def take(members: dict[str, object]) -> None:
@@ -102,17 +101,16 @@ class Unsealer:
 
         Parts that were refused earlier are passed over; `only` limits it to some.
         """
-        column = tables.export_part.c.part_no
         if only is not None:
             for part_no in only:
-                part = _part(connection, export, column == part_no)
+                part = _first_part(connection, export, part_no, part_no)
                 if part is not None:
                     yield part_no, self._open(connection, export, part)
             return
-        part = _part(connection, export, column >= 0)
+        part = _first_part(connection, export, 0, _LAST_POSSIBLE)
         while part is not None:
             yield part.part_no, self._open(connection, export, part)
-            part = _part(connection, export, column > part.part_no)
+            part = _first_part(connection, export, part.part_no + 1, _LAST_POSSIBLE) if part.more else None
 
     def _open(self, connection: sa.Connection, export: SealedExport, part: "_SealedPart") -> bytes | None:
         if hashlib.sha256(part.sealed).hexdigest() != part.sha256:
@@ -131,16 +129,36 @@ class _SealedPart(NamedTuple):
     part_no: int
     sha256: str
     sealed: bytes
+    more: bool
+    """Whether the export has parts behind this one."""
 
 
-def _part(connection: sa.Connection, export: SealedExport, which: sa.ColumnElement[bool]) -> _SealedPart | None:
-    """The first part that was not refused, of those that a condition names."""
-    table = tables.export_part
-    query = (
-        sa.select(table.c.part_no, table.c.sha256, table.c.sealed)
-        .where(table.c.export_no == export.export_no, table.c.refused.is_(None), which)
-        .order_by(table.c.part_no)
-        .limit(1)
+_PARTS = tables.export_part
+_LATER = _PARTS.alias("later")
+_LAST_POSSIBLE: Final = 2**31 - 1
+# Made once: there is one for each export, and making a statement takes longer than running it.
+_FIRST_PART: Final = (
+    sa.select(
+        _PARTS.c.part_no,
+        _PARTS.c.sha256,
+        _PARTS.c.sealed,
+        sa.exists()
+        .where(_LATER.c.export_no == _PARTS.c.export_no, _LATER.c.part_no > _PARTS.c.part_no, _LATER.c.refused.is_(None))
+        .label("more"),
     )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _SealedPart(row[0], row[1], bytes(row[2]))
+    .where(
+        _PARTS.c.export_no == sa.bindparam("export_no"),
+        _PARTS.c.part_no.between(sa.bindparam("first"), sa.bindparam("last")),
+        _PARTS.c.refused.is_(None),
+    )
+    .order_by(_PARTS.c.part_no)
+    .limit(1)
+)  # fmt: skip
+_MANIFEST: Final = sa.select(tables.export.c.manifest).where(tables.export.c.export_no == sa.bindparam("export_no"))
+
+
+def _first_part(connection: sa.Connection, export: SealedExport, first: int, last: int) -> _SealedPart | None:
+    """The first part that was not refused, of those between two numbers."""
+    wanted = {"export_no": export.export_no, "first": first, "last": last}
+    row = connection.execute(_FIRST_PART, wanted).one_or_none()
+    return None if row is None else _SealedPart(row[0], row[1], bytes(row[2]), bool(row[3]))

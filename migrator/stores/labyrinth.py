@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -30,6 +31,7 @@ from migrator.stores.labyrinth_walk import PopulationWalk, conversations_of
 from migrator.stores.source_database import SourceDatabase, bound, raw_rows
 
 _OLDEST_ACCOUNTS = 8
+_CIPHERTEXT = itemgetter(3)
 _MESSAGE_COLUMNS = (
     message.c.sent_at,
     message.c.message_id,
@@ -218,6 +220,6 @@ def _keys(conversation_ids: Sequence[str]) -> dict[str, Key]:
 
 def _plain(rows: list[tuple[Any, ...]]) -> list[MessageRow]:
     """Some drivers give binary columns as views; what leaves the store owns its bytes."""
-    if any(type(row[3]) is memoryview for row in rows):
+    if memoryview in set(map(type, map(_CIPHERTEXT, rows))):
         return [(*row[:3], bytes(row[3]), *row[4:]) if type(row[3]) is memoryview else row for row in rows]
     return rows

@@ -7,7 +7,8 @@ binary form: no ciphertext is turned into hexadecimal digits and back. Other dat
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,9 @@ from migrator.stores.source_database import binary_rows, raw_rows
 _POSTGRESQL = sa.make_url("postgresql+psycopg://").get_dialect()()
 KEYS_AT_ONCE = 500
 """Keys in one `IN (…)`: two parameters each, under every database's limit."""
+
+
+_PLACE, _ALL_BUT_PLACE = itemgetter(-1), itemgetter(slice(None, -1))
 
 
 class KeyedQuery:
@@ -62,8 +66,9 @@ class KeyedQuery:
             return found
         distinct = list(dict.fromkeys(keys))
         arrays = [[key[0] for key in distinct], [key[1] for key in distinct]]
-        for row in binary_rows(connection, self._statement_on_arrays, arrays):
-            found.setdefault(distinct[row[-1] - 1], []).append(row[:-1])
+        rows = binary_rows(connection, self._statement_on_arrays, arrays)
+        for place, of_one_key in groupby(rows, key=_PLACE):
+            found.setdefault(distinct[place - 1], []).extend(map(_ALL_BUT_PLACE, of_one_key))
         return found
 
     @cached_property
