@@ -41,9 +41,12 @@ def pieces(data: bytes, size: int) -> list[bytes]:
     return found
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: object) -> bytes:
     """RFC 8785 bytes: sorted, compact, UTF-8; floats are not accepted."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def strict_json(text: str | bytes, *, max_depth: int) -> object:
