@@ -36,7 +36,7 @@ def b64url_decode(text: str) -> bytes:
 
 
 def pieces(data: bytes, size: int) -> list[bytes]:
-    """Data cut into pieces of `size` bytes, which its length must be a multiple of. A quarter of the cost of slicing."""
+    """Data cut into pieces of `size` bytes, of which there is a whole number; a quarter of slicing's cost."""
     found: list[bytes] = np.frombuffer(data, dtype=f"V{size}").tolist()
     return found
 

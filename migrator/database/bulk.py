@@ -1,8 +1,9 @@
 """Many rows at once: the one place that writes tuples past SQLAlchemy's per-row machinery.
 
 The hot path. SQLite takes plain tuples through the driver's `executemany`, as many rows a statement as it has
-parameters (1.75 µs a message row of 350 bytes, against 2.3 with a statement a row). PostgreSQL takes binary `COPY` for what is new and one
-`UPDATE … FROM unnest(…)` for what changes. Other databases take SQLAlchemy Core's batches.
+parameters for (1.75 µs a message row of 350 bytes, against 2.3 with a statement a row). PostgreSQL takes binary `COPY`
+for what is new (0.8 µs for us, 2 for the server) and one `UPDATE … FROM unnest(…)` for what changes. Other databases
+take SQLAlchemy Core's batches.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,9 +102,7 @@ def _insert_many_at_once(
     together = _PARAMETERS // len(columns)
     whole = len(rows) - len(rows) % together
     if whole:
-        stretches = [
-            tuple(chain.from_iterable(rows[start : start + together])) for start in range(0, whole, together)
-        ]
+        stretches = [tuple(chain.from_iterable(rows[start : start + together])) for start in range(0, whole, together)]
         connection.exec_driver_sql(_sqlite_insert(table, columns, together), stretches)
     if whole < len(rows):
         connection.exec_driver_sql(_sqlite_insert(table, columns, 1), list(rows[whole:]))

@@ -143,7 +143,8 @@ _FIRST_PART: Final = (
         _PARTS.c.sha256,
         _PARTS.c.sealed,
         sa.exists()
-        .where(_LATER.c.export_no == _PARTS.c.export_no, _LATER.c.part_no > _PARTS.c.part_no, _LATER.c.refused.is_(None))
+        .where(_LATER.c.export_no == _PARTS.c.export_no, _LATER.c.part_no > _PARTS.c.part_no)
+        .where(_LATER.c.refused.is_(None))
         .label("more"),
     )
     .where(
@@ -153,7 +154,7 @@ _FIRST_PART: Final = (
     )
     .order_by(_PARTS.c.part_no)
     .limit(1)
-)  # fmt: skip
+)
 _MANIFEST: Final = sa.select(tables.export.c.manifest).where(tables.export.c.export_no == sa.bindparam("export_no"))
 
 

@@ -1,8 +1,8 @@
 """HChaCha20 for many inputs at once (draft-irtf-cfrg-xchacha, section 2.2), in numpy.
 
 The hot path of the Labyrinth scheme: one by one it costs 16 microseconds a message in Python, for a page of 5,000
-under 0.4. `cryptography` has no HChaCha20, so this is the one primitive that stands here; it is held against the draft's
-vector and against a plain implementation. Table-free integer arithmetic: no secret index.
+under 0.4. `cryptography` has no HChaCha20, so this is the one primitive that stands here; it is held against the
+draft's vector and against a plain implementation. Table-free integer arithmetic: no secret index.
 """
 
 import numpy as np

@@ -80,7 +80,8 @@ def test_what_clients_write_is_taken() -> None:
     plaintext = part(entry(), entry(conversation_id="in-é/😀", epoch_id="x" * 256, epoch_sequence=0, version=0))
     found = plain_entries(plaintext)
     assert found == plain_entries(plaintext.removesuffix(b"\n")) == line_by_line(plaintext)
-    assert found is not None and found[0] == KeyEntry("in-a/bob", ("e1", 4), KEY)
+    assert found is not None
+    assert found[0] == KeyEntry("in-a/bob", ("e1", 4), KEY)
 
 
 @pytest.mark.parametrize(
