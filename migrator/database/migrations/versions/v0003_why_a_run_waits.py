@@ -13,11 +13,13 @@ depends_on: Sequence[str] | None = None
 
 def upgrade() -> None:
     """Two texts for people."""
-    op.add_column("migrator_run", sa.Column("stop_detail", sa.Text(), nullable=True))
-    op.add_column("migrator_run", sa.Column("waiting", sa.Text(), nullable=True))
+    schema = op.get_context().version_table_schema  # what is added to a table is not translated to the schema in use
+    op.add_column("migrator_run", sa.Column("stop_detail", sa.Text(), nullable=True), schema=schema)
+    op.add_column("migrator_run", sa.Column("waiting", sa.Text(), nullable=True), schema=schema)
 
 
 def downgrade() -> None:
     """Without them."""
-    op.drop_column("migrator_run", "waiting")
-    op.drop_column("migrator_run", "stop_detail")
+    schema = op.get_context().version_table_schema
+    op.drop_column("migrator_run", "waiting", schema=schema)
+    op.drop_column("migrator_run", "stop_detail", schema=schema)
