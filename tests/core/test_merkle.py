@@ -123,6 +123,13 @@ def test_items_root_is_the_defined_one(count: int) -> None:
     assert root.root() == defined_items_root(numbered(count))
 
 
+@pytest.mark.parametrize("length", [2**14 - 1, 2**14, 70_000])
+def test_long_parts_count_like_short_ones(length: int) -> None:
+    """Lengths are four bytes, also where they are not looked up."""
+    messages = [*numbered(70), (b"x" * length, b"s", b"c"), (b"id", b"s" * length, b"c" * length), *numbered(5)]
+    assert _root(messages) == defined_items_root(messages)
+
+
 @given(st.lists(st.integers(min_value=0, max_value=1500), max_size=6))
 def test_how_messages_are_handed_in_does_not_matter(cuts: list[int]) -> None:
     """In one piece or in any pieces, the root is the same."""

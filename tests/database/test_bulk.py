@@ -1,61 +1,56 @@
-"""Many rows at once: tuples in the table's order, and nothing else."""
+"""Rows in bulk on SQLite: every one arrives, in order and as it is, however many go into a statement."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
-from hypothesis import strategies as st
 
-from migrator.database import tables
-from migrator.database.bulk import chunks, insert_rows
+from migrator.core.errors import DatabaseError
+from migrator.database import schema, tables
+from migrator.database.bulk import insert_rows
 from migrator.database.connect import Database
 
-COLUMNS = ("conversation_no", "sent_at", "message_id", "reason")
+_COLUMNS = ("conversation_no", "sent_at", "message_id", "reason")
+_TOGETHER = 999 // len(_COLUMNS)
+"""Rows of this table in one statement."""
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """A database with a table of gaps."""
-    made = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    made.make_file()
-    with made.write("test") as connection:
-        tables.gap.create(connection)
-    yield made
-    made.close()
+    """An empty migrator database."""
+    with closing(Database(f"sqlite:///{tmp_path / 'migrator.db'}")) as made:
+        schema.upgrade(made)
+        yield made
 
 
-def rows(connection: sa.Connection) -> list[tuple[object, ...]]:
-    """What is there."""
-    return [tuple(row) for row in connection.execute(sa.select(tables.gap).order_by(tables.gap.c.sent_at))]
+def gaps(count: int) -> list[tuple[int, int, str, str]]:
+    """Rows that differ."""
+    return [(1, number, f"m{number:05}", "corrupt") for number in range(count)]
 
 
-def test_rows_go_in_as_they_are(database: Database) -> None:
-    """Whatever their number and text: quotes, percent signs and question marks are content."""
-    wanted = [(1, number, f"m'{number}\" %s ? :x é", "no_key") for number in range(-3, 5000)]
+@pytest.mark.parametrize("count", [0, 1, _TOGETHER - 1, _TOGETHER, _TOGETHER + 1, 3 * _TOGETHER + 2])
+def test_every_row_arrives(database: Database, count: int) -> None:
+    """Whether they fill whole statements, leave a rest, or are none."""
     with database.write("test") as connection:
-        insert_rows(connection, tables.gap, COLUMNS, list(wanted))
-        assert rows(connection) == wanted
+        insert_rows(connection, tables.gap, _COLUMNS, gaps(count))
+    with database.read() as connection:
+        found = connection.execute(sa.select(tables.gap).order_by(tables.gap.c.sent_at)).all()
+    assert [tuple(row) for row in found] == gaps(count)
 
 
-def test_no_rows_is_no_statement(database: Database) -> None:
-    """An empty batch does not even compile one."""
-    with database.write("test") as connection:
-        insert_rows(connection, tables.gap, ("no such column",), [])
-        assert rows(connection) == []
+@pytest.mark.parametrize("place", [3, 3 * _TOGETHER + 1])
+def test_a_row_that_is_there_already_undoes_all(database: Database, place: int) -> None:
+    """In a whole statement or in the rest: none of the others stays."""
+    rows = gaps(3 * _TOGETHER + 2)
+    with pytest.raises(DatabaseError), database.write("test") as connection:
+        insert_rows(connection, tables.gap, _COLUMNS, [*rows, rows[place]])
+    with database.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(tables.gap)) == 0
 
 
-@pytest.mark.parametrize("columns", [COLUMNS[::-1], (*COLUMNS[:2], "reason", "message_id")])
-def test_columns_out_of_order_are_refused(database: Database, columns: tuple[str, ...]) -> None:
-    """Values in the wrong columns would be silent damage."""
-    with database.write("test") as connection, pytest.raises(ValueError, match="order"):
-        insert_rows(connection, tables.gap, columns, [(1, 2, "m", "no_key")])
-
-
-@given(st.lists(st.integers(), max_size=40), st.integers(1, 12))
-def test_chunks_are_all_of_it_in_order(items: list[int], size: int) -> None:
-    """Nothing lost, none too long, none empty; an iterator is taken as well."""
-    found = list(chunks(iter(items), size))
-    assert [item for chunk in found for item in chunk] == items
-    assert all(0 < len(chunk) <= size for chunk in found)
+def test_columns_in_another_order_are_refused(database: Database) -> None:
+    """Tuples have no names: a wrong order would put values into wrong columns."""
+    with pytest.raises(ValueError, match="order"), database.write("test") as connection:
+        insert_rows(connection, tables.gap, _COLUMNS[::-1], [("corrupt", "m", 1, 1)])
