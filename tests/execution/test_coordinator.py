@@ -122,7 +122,7 @@ def serve_from(bench: Bench, **regions: str) -> None:
     ("behaviour", "error"),
     [
         ("down", KeyServiceUnavailableError),
-        ("throttled:60", KeyServiceUnavailableError),
+        ("throttled:3600", KeyServiceUnavailableError),
         ("disabled", RunStoppedError),
         ("denied", RunStoppedError),
         ("unknown", RunStoppedError),
