@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from migrator.channels.interface import NoticeChannel
+from migrator.channels.interface import ChannelAddress, NoticeChannel
 from migrator.core.errors import ConfigError
 from migrator.engines.interface import Engine
 from migrator.engines.local import LocalEngine
@@ -66,11 +66,10 @@ def open_signer(address: str, directory: Path) -> Signer:
     return loaded.open_signer(rest, directory=directory)
 
 
-def channel_class(address: str) -> tuple[type[NoticeChannel], str]:
-    """The notice channel that an address (`kind:rest`) names, and the rest."""
-    kind, _, rest = address.partition(":")
-    loaded: type[NoticeChannel] = _load("migrator.channels", kind, "notify.channel")
-    return loaded, rest
+def channel_class(address: ChannelAddress) -> type[NoticeChannel]:
+    """The notice channel of an address's kind."""
+    loaded: type[NoticeChannel] = _load("migrator.channels", address.kind, "notify.channel")
+    return loaded
 
 
 def engine(address: str, workers: int) -> Engine:

@@ -6,7 +6,10 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from migrator import plugins
+from migrator.channels.interface import ChannelAddress
 from migrator.channels.maildir import MaildirChannel
+from migrator.channels.smtp import SmtpChannel
+from migrator.channels.webhook import WebhookChannel
 from migrator.core.errors import ConfigError
 from migrator.engines.dask import DaskEngine
 from migrator.engines.local import LocalEngine
@@ -20,7 +23,9 @@ def test_what_migrator_brings() -> None:
     assert plugins.store_class("labyrinth") is LabyrinthStore
     assert isinstance(plugins.scheme("labyrinth"), LabyrinthScheme)
     assert plugins.key_service_class("local:keys#a:b") == (LocalKeyService, "keys#a:b")
-    assert plugins.channel_class("maildir:outbox") == (MaildirChannel, "outbox")
+    assert plugins.channel_class(ChannelAddress.parse("maildir:outbox")) is MaildirChannel
+    assert plugins.channel_class(ChannelAddress.parse("smtps://mail.example.org")) is SmtpChannel
+    assert plugins.channel_class(ChannelAddress.parse("webhook:https://example.org/")) is WebhookChannel
     engine = plugins.engine("local", 3)
     assert isinstance(engine, LocalEngine)
     assert engine.workers == 3
@@ -45,11 +50,11 @@ def test_an_address_of_another_kind(address: str) -> None:
     assert "local" in caught.value.hint
 
 
-@pytest.mark.parametrize("address", ["smtp:localhost", "", "maildir2:x"])
+@pytest.mark.parametrize("address", ["sms:localhost", "", "maildir2:x"])
 def test_a_channel_that_nobody_has(address: str) -> None:
     """Named by its setting."""
     with pytest.raises(ConfigError, match=r"notify\.channel"):
-        plugins.channel_class(address)
+        plugins.channel_class(ChannelAddress(kind=address.partition(":")[0], rest="", name="x", options={}))
 
 
 def test_a_cluster_by_its_schedulers_address() -> None:

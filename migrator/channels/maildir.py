@@ -12,9 +12,9 @@ import secrets
 from email import policy
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
-from migrator.channels.interface import Accepted, Dispatch, Rejected
+from migrator.channels.interface import Accepted, Answer, ChannelAddress, Dispatch, Resolve
 from migrator.core.errors import ChannelError
 
 _SUFFIX: Final = ".migrator"
@@ -25,15 +25,19 @@ _POLICY: Final = policy.default.clone(linesep="\n")
 class MaildirChannel:
     """`maildir:PATH`. The folder is made with the first notice."""
 
+    by_mail: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
     @classmethod
-    def open(cls, address: str, *, directory: Path) -> "MaildirChannel":
+    def open(cls, address: ChannelAddress, *, directory: Path, resolve: Resolve) -> "MaildirChannel":  # noqa: ARG003 - no secrets
         """Open the Maildir at a path; raises `ChannelError` for what is there and is none."""
-        if not address or "\0" in address:
+        address.refuse_options(frozenset())
+        if not address.rest or "\0" in address.rest:
             raise ChannelError("notify.channel: maildir has no path", hint="for example maildir:outbox")
-        root = directory / address
+        root = directory / address.rest
         try:
             there = sorted(entry.name for entry in root.iterdir()) if root.exists() or root.is_symlink() else []
         except OSError as error:
@@ -42,16 +46,19 @@ class MaildirChannel:
             raise ChannelError(f"{root} is a folder, but no Maildir", hint="name one that is empty or does not exist")
         return cls(root)
 
-    def send(self, dispatch: Dispatch) -> Accepted | Rejected:
+    def send(self, dispatch: Dispatch) -> Answer:
         """Deliver one notice; accepted without a second message if it was delivered before."""
         name = hashlib.sha256(dispatch.idempotency_key.encode("utf-8", "surrogateescape")).hexdigest() + _SUFFIX
         try:
             if name not in self._delivered:
-                self._deliver(name, dispatch.message.as_bytes(policy=_POLICY))
+                self._deliver(name, _return_path(dispatch) + dispatch.message.as_bytes(policy=_POLICY))
                 self._delivered.add(name)
         except OSError as error:
             raise _explained(self._root, error) from None
         return Accepted()
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     @cached_property
     def _delivered(self) -> set[str]:
@@ -79,6 +86,11 @@ class MaildirChannel:
             _sync(new)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def _return_path(dispatch: Dispatch) -> bytes:
+    """The header that whoever delivers for good puts first (RFC 5321, section 4.4)."""
+    return b"" if dispatch.return_path is None else f"Return-Path: <{dispatch.return_path}>\n".encode("ascii")
 
 
 def _sync(folder: Path) -> None:
