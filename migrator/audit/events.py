@@ -19,6 +19,7 @@ class EventType(StrEnum):
     NOTICE_PUBLISHED = "notice.published"
     NOTICE_SENT = "notice.sent"
     NOTICE_FAILED = "notice.failed"
+    RECEIPT_RECORDED = "receipt.recorded"
     AUTHORIZATION_RECORDED = "authorization.recorded"
     AUTHORIZATION_REFUSED = "authorization.refused"
     EXPORT_RECORDED = "export.recorded"

@@ -46,6 +46,11 @@ class References:
     def __repr__(self) -> str:
         return "References(…)"
 
+    def fraction(self, identifier: str, purpose: str) -> float:
+        """A number from 0 up to, but not 1 that an id has for some purpose: as good as drawn, and always the same."""
+        text = f"{purpose}\0{identifier}".encode("utf-8", "surrogateescape")
+        return int.from_bytes(hmac.digest(self._key, text, "sha256")[:6]) / 2**48
+
     def accounts(self, connection: sa.Connection, account_ids: Iterable[str]) -> dict[str, str]:
         """References of accounts, which must have salts."""
         return self.of(connection, {account_id: account_id for account_id in account_ids})

@@ -32,6 +32,7 @@ _RULES: Final = {
     "source": ("kind",),
     "authorization": ("quorum",),
     "execution": ("page_size", "max_gap_fraction", "max_failures"),
+    "notify": ("required_evidence",),
 }
 """What a rehearsal must share with the campaign that it rehearses: rules, and none of the places or keys."""
 
@@ -50,6 +51,8 @@ def _plain(value: object) -> Any:
         return format_time(value)
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
     return redact_setting(value) if isinstance(value, str) else value
 
 

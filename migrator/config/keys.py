@@ -20,7 +20,7 @@ PROGRAM_VARIABLES: Final = frozenset(
 
 
 class Keys(dict[str, dict[str, type]]):
-    """Section → key → kind of value, as `Settings` declares them; `dict` is a table of texts."""
+    """Section → key → kind of value, as `Settings` declares them; `dict`: a table of texts, `list`: one or several."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,8 @@ def show(key: str) -> str:
 
 
 _NAMES: Final = {str: "text", bool: "true or false", int: "a whole number", float: "a number", dict: "a table",
-                 list: "a list", datetime: "a time with an offset, such as 2026-05-08T00:00:00Z"}  # fmt: skip
+                 list: "a text or a list of texts",
+                 datetime: "a time with an offset, such as 2026-05-08T00:00:00Z"}  # fmt: skip
 
 
 def name_of(kind: type) -> str:
@@ -105,6 +106,8 @@ def _kind_of(annotation: object) -> type:
         return _kind_of(next(arg for arg in get_args(annotation) if arg is not type(None)))
     if origin is dict:
         return dict
+    if origin is tuple:
+        return list
     if annotation in (bool, int, float):
         assert isinstance(annotation, type)  # noqa: S101 - by the line above
         return annotation

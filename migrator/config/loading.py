@@ -112,9 +112,11 @@ class _Reader:
         elif kind is dict and isinstance(value, dict):
             for entry, text in value.items():
                 self._take(f"{dotted}.{entry}", str, text, path)
+        elif kind is list and (isinstance(value, str) or _is_texts(value)):
+            self.given[dotted] = _Given(value, FILE, str(path))
         elif kind is datetime and isinstance(value, str):
             self.text(dotted, value, FILE, f"{path}: {dotted}")
-        elif type(value) is kind or (kind is float and type(value) is int):
+        elif (type(value) is kind and kind is not list) or (kind is float and type(value) is int):
             self.given[dotted] = _Given(value, FILE, str(path))
         else:
             self.problems.append(f"{path}: {show(dotted)} is {name_of(type(value))}, not {name_of(kind)}")
@@ -146,6 +148,10 @@ def check(text: str, path: Path) -> None:
     except ValidationError as error:
         reader.problems += _complaints(error, reader.given, single=True)
         reader.refuse_problems()
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
 def _read(path: Path) -> str:

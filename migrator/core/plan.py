@@ -27,19 +27,21 @@ _MEMBERS = frozenset(
 
 @dataclass(slots=True)
 class Count:
-    """Conversations and their messages."""
+    """Conversations and their messages; `causes`: the conversations by what is behind a reason, where that is known."""
 
     conversations: int = 0
     messages: int = 0
+    causes: dict[str, int] = field(default_factory=dict)
 
     def add(self, messages: int, *, conversations: int = 1) -> None:
         """More conversations, with so many messages in all."""
         self.conversations += conversations
         self.messages += messages
 
-    def to_json(self) -> dict[str, int]:
+    def to_json(self) -> dict[str, object]:
         """As results have it."""
-        return {"conversations": self.conversations, "messages": self.messages}
+        causes = {"causes": dict(sorted(self.causes.items()))} if self.causes else {}
+        return {"conversations": self.conversations, "messages": self.messages, **causes}
 
 
 @dataclass(slots=True)
@@ -53,6 +55,11 @@ class PlanCounts:
         """Count items with one decision (`rewrap`, `extend` or an outcome)."""
         count = self.rewrap if is_work(decision) else self.skip.setdefault(reason_of(decision), Count())
         count.add(messages, conversations=conversations)
+
+    def add_cause(self, decision: str, cause: str, conversations: int) -> None:
+        """Count what is behind a decision to skip, beside the decision itself."""
+        causes = self.skip.setdefault(reason_of(decision), Count()).causes
+        causes[cause] = causes.get(cause, 0) + conversations
 
     def to_json(self) -> dict[str, object]:
         """As the plan file and the plan's summary have it."""

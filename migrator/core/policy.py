@@ -34,6 +34,24 @@ class Answer(StrEnum):
     WITHDRAW = "withdraw"
 
 
+class Untold(StrEnum):
+    """Why an account does not count as told."""
+
+    NOT_SENT = "not_sent"
+    """Nothing was sent to it yet."""
+    QUEUED = "queued"
+    """On its way, or put off by the channel."""
+    UNREACHABLE = "unreachable"
+    """No address that works."""
+    BLOCKED = "blocked"
+    """No template in its language."""
+    REFUSED = "refused"
+    """The channel did not take it."""
+    BOUNCED = "bounced"
+    EVIDENCE = "evidence"
+    """Sent, but below the level that `notify.required_evidence` asks for."""
+
+
 RESTRICTIVENESS = {Answer.GRANT: 0, Answer.WITHDRAW: 1, Answer.REFUSE: 2}
 """Of two answers given at the same moment the higher counts."""
 
@@ -50,13 +68,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountFacts:
-    """One account of the quorum: its state, the records that cover the thread, its first notice."""
+    """One account of the quorum: its state, the records that cover the thread, its first notice.
+
+    `untold`: why there is no such notice, for those who count; the decision is the same for each reason.
+    """
 
     account: Account
     records: tuple[Record, ...] = ()
     noticed_at: datetime | None = None
     guardian: Account | None = None
     guardian_noticed_at: datetime | None = None
+    untold: Untold | None = None
+    guardian_untold: Untold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +239,28 @@ def _notice_reason(facts: AccountFacts, policy: Policy, now: datetime) -> SkipRe
     if noticed is None:
         return SkipReason.NOT_NOTIFIED
     return SkipReason.NOTICE_PERIOD if now < noticed + policy.notice_period else None
+
+
+NOTICE_REASONS = frozenset({SkipReason.NOT_NOTIFIED, SkipReason.NOTICE_PERIOD})
+"""Reasons that have a cause."""
+
+
+def notice_cause(facts: AccountFacts, policy: Policy, now: datetime) -> tuple[SkipReason, str] | None:
+    """What is behind `not_notified` or `notice_period` of an account; None where its notice stands in nobody's way.
+
+    `not_notified`: an `Untold`, after `guardian_` where it is a minor's guardian who was not told. `notice_period`:
+    `own_notice` or `guardian_notice`, the one that is too young.
+    """
+    reason = _notice_reason(facts, policy, now)
+    if reason is None:
+        return None
+    own, theirs = facts.noticed_at, facts.guardian_noticed_at
+    if reason is SkipReason.NOTICE_PERIOD:
+        late = facts.account.minor and own is not None and theirs is not None and theirs > own
+        return reason, "guardian_notice" if late else "own_notice"
+    if own is None:
+        return reason, (facts.untold or Untold.NOT_SENT).value
+    return reason, f"guardian_{(facts.guardian_untold or Untold.NOT_SENT).value}"
 
 
 def _minors_record(facts: AccountFacts) -> Record | None:

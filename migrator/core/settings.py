@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from migrator.core.encoding import b64url_decode
 from migrator.core.model import Environment, Quorum
 from migrator.core.notes import KeyKind, parse_vkey
+from migrator.core.schedule import QuietHours, Schedule
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
 _SHARE = re.compile(r"(\d{1,9})\Z|(\d{1,3}(?:\.\d{1,4})?)%\Z")
@@ -30,6 +31,16 @@ def _share(value: str) -> str:
 
 def _rate(value: str) -> str:
     per_second(value)
+    return value
+
+
+def _quiet_hours(value: str) -> str:
+    QuietHours.parse(value)
+    return value
+
+
+def _schedule(value: dict[str, str]) -> dict[str, str]:
+    Schedule.parse(value)
     return value
 
 
@@ -161,15 +172,38 @@ class ExecutionSettings(_Section):
 
 
 class NotifySettings(_Section):
-    """How users are told. `templates`: a folder that overrides the shipped ones."""
+    """How users are told.
 
-    channel: str = "maildir:outbox"
+    `channel`: one address or several; where the first does not reach an account, the next is tried. `templates`: a
+    folder that overrides the shipped ones. `return_path`: where bounces go; each notice has one made from it.
+    `schedule`: see `core.schedule`. `required_evidence`: what it takes for an account to count as told.
+    """
+
+    channel: tuple[str, ...] | str = "maildir:outbox"
     rate: Annotated[str, AfterValidator(_rate)] = "50/s"
+    rate_per_domain: Annotated[str, AfterValidator(_rate)] | None = None
     default_locale: str = "en"
     templates: str | None = None
     sender: str = "no-reply@localhost"
+    return_path: str | None = None
     platform: str = "the platform"
     help_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    quiet_hours: Annotated[str, AfterValidator(_quiet_hours)] | None = None
+    max_bounces: Annotated[str, AfterValidator(_share)] = "5%"
+    max_complaints: Annotated[str, AfterValidator(_share)] = "0.1%"
+    required_evidence: Literal["E1", "E2", "E3", "E4"] = "E1"
+    schedule: Annotated[dict[str, str], AfterValidator(_schedule)] = {}
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The addresses of all channels, in the order in which they are tried."""
+        return (self.channel,) if isinstance(self.channel, str) else self.channel
+
+    @model_validator(mode="after")
+    def _there_is_a_channel(self) -> Self:
+        if not self.channels:
+            raise ValueError("notify.channel: an empty list reaches nobody")
+        return self
 
 
 class AuditSettings(_Section):
