@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from migrator import key_probe, plugins, recipient_key
+from migrator import key_probe, recipient_key
 from migrator.approvals import standing
 from migrator.approvals.signing import NAMESPACE
 from migrator.audit import signing_key
@@ -30,7 +30,8 @@ from migrator.core.model import Environment
 from migrator.core.redaction import redact_setting
 from migrator.database import tables
 from migrator.database.clock import apart, database_time
-from migrator.notices import lint, locales, templates
+from migrator.notices import lint, locales, templates, verp
+from migrator.notices.outlets import open_channels
 from migrator.secrets import absolute_url, resolve_text
 
 CLOCK_WARN_SECONDS: Final = 2.0
@@ -221,9 +222,11 @@ def _sqlite_path(spec: CampaignSpec, url: str) -> Path | None:
 
 
 def _notice_channel(spec: CampaignSpec) -> _Finding:
-    implementation, rest = plugins.channel_class(spec.settings.notify.channel)
-    implementation.open(rest, directory=spec.directory)
-    return _Finding(f"{spec.settings.notify.channel} opens")
+    verp.check(spec.settings.notify.return_path)
+    channels = open_channels(spec)
+    for channel in channels.values():
+        channel.close()
+    return _Finding(f"{', '.join(channels)}: {'opens' if len(channels) == 1 else 'open'}")
 
 
 def _approvals(spec: CampaignSpec) -> _Finding:

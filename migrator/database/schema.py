@@ -51,9 +51,6 @@ def upgrade(database: Database) -> bool:
         if database.is_postgresql:
             postgresql.require_utf8(connection)
         _make_schema(connection, database.schema)
-        if database.schema is not None:  # what revisions alter, unlike what they make, is not led into the schema
-            quoted = connection.dialect.identifier_preparer.quote(database.schema)
-            connection.exec_driver_sql(f"SET LOCAL search_path TO {quoted}")
         before = current(connection, database.schema)
         _refuse_newer(before)
         if before == newest():

@@ -14,7 +14,16 @@ import sqlalchemy as sa
 from migrator.campaign import Campaign
 from migrator.core.model import Conversation
 from migrator.core.outcomes import SkipReason
-from migrator.core.policy import Decision, Member, Pattern, Policy, account_reason, judge
+from migrator.core.policy import (
+    NOTICE_REASONS,
+    Decision,
+    Member,
+    Pattern,
+    Policy,
+    account_reason,
+    judge,
+    notice_cause,
+)
 from migrator.facts.coverage import read_coverage
 from migrator.facts.standings import Standing, Watermarks, named, read_standings
 
@@ -22,12 +31,13 @@ _KEPT_ACCOUNTS = 100_000
 """Accounts of one generation; two are kept. About 100 bytes each."""
 
 
-Judged = tuple[Decision, int, frozenset[str | None], bool, int, int]
+Judged = tuple[Decision, int, frozenset[str | None], bool, int, int, str | None]
 """The decision for one conversation, and what planning needs beside it, in this order:
 
 the messages (of the source, or that history exports claim to hold, whichever are more); the regions that decide who
 wraps its data key (the owner's; of a shared room those of all members); whether anybody's export covers one of the
-messages; the messages that history exports claim; the number of the newest export.
+messages; the messages that history exports claim; the number of the newest export; what is behind a skip for want of
+notice.
 """
 
 
@@ -39,12 +49,14 @@ _NO_COVERAGE: tuple[frozenset[str], int, int] = (frozenset(), 0, 0)
 class _Mark(NamedTuple):
     """What an account amounts to, as a member without and with exports, and as an owner without and with.
 
-    `standing` where records of the account cover single threads, so that it has to be looked at for each.
+    `standing` where records of the account cover single threads, so that it has to be looked at for each. `cause`: what
+    is the matter with its notice, if anything.
     """
 
     members: _Kinds
     regions: frozenset[str | None]
     standing: Standing | None
+    cause: tuple[SkipReason, str] | None
 
 
 def _members(reason: SkipReason | None) -> _Kinds:
@@ -69,7 +81,7 @@ class Judge:
         self._as_of = as_of
         self._marks: dict[str, _Mark] = {}
         self._older: dict[str, _Mark] = {}
-        self._same: dict[tuple[SkipReason | None, str | None], _Mark] = {}
+        self._same: dict[tuple[SkipReason | None, str | None, tuple[SkipReason, str] | None], _Mark] = {}
         self._decisions: dict[tuple[bool, bool, bool, bool, frozenset[Member]], Decision] = {}
 
     def judge(self, connection: sa.Connection, conversations: Sequence[Conversation]) -> list[Judged]:
@@ -88,7 +100,7 @@ class Judge:
             messages = claimed if claimed > messages else messages
             members = []
             for account in accounts[identifier]:
-                kinds, _, standing = marks[account]
+                kinds, _, standing, _ = marks[account]
                 if standing is not None:
                     kinds = self._for_thread(standing, conversation)
                 members.append(kinds[2 * (account == owner) + (account in exporters)])
@@ -96,9 +108,12 @@ class Judge:
             decision = decisions.get(pattern)
             if decision is None:
                 decision = decisions[pattern] = judge(Pattern(*pattern), quorum)
-            judged.append(
-                (decision, messages, _regions(owner, accounts[identifier], marks), bool(exporters), claimed, newest)
-            )
+            cause = None
+            if decision.reason in NOTICE_REASONS:
+                found = (marks[account].cause for account in accounts[identifier])
+                cause = next((text for reason, text in filter(None, found) if reason is decision.reason), None)
+            regions = _regions(owner, accounts[identifier], marks)
+            judged.append((decision, messages, regions, bool(exporters), claimed, newest, cause))
         return judged
 
     def _for_thread(self, standing: Standing, conversation: Conversation) -> _Kinds:
@@ -121,11 +136,13 @@ class Judge:
 
     def _mark(self, standing: Standing) -> _Mark:
         reason = account_reason(standing.facts, self._policy, self._as_of)
+        regions, cause = frozenset((standing.region,)), notice_cause(standing.facts, self._policy, self._as_of)
         if standing.scoped:
-            return _Mark(_MEMBERS[reason], frozenset((standing.region,)), standing)
-        mark = self._same.get((reason, standing.region))
+            return _Mark(_MEMBERS[reason], regions, standing, cause)
+        known = (reason, standing.region, cause)
+        mark = self._same.get(known)
         if mark is None:
-            mark = self._same[reason, standing.region] = _Mark(_MEMBERS[reason], frozenset((standing.region,)), None)
+            mark = self._same[known] = _Mark(_MEMBERS[reason], regions, None, cause)
         return mark
 
 

@@ -1,19 +1,20 @@
 """What is known of accounts: their state, the records and notices that count, up to given watermarks."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import sqlalchemy as sa
 
 from migrator.campaign import Campaign
 from migrator.core.clock import parse_time
+from migrator.core.evidence import Evidence
 from migrator.core.model import Account, AccountStatus, Conversation, Quorum
 from migrator.core.policy import AccountFacts, Answer, Record
 from migrator.database import tables
 from migrator.lookups import rows_among
+from migrator.notices import evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,7 @@ class Standing:
         extra = tuple(record for key in keys for record in scoped.get(key, ()))
         if not extra:
             return self.facts
-        facts = self.facts
-        return AccountFacts(
-            account=facts.account,
-            records=facts.records + extra,
-            noticed_at=facts.noticed_at,
-            guardian=facts.guardian,
-            guardian_noticed_at=facts.guardian_noticed_at,
-        )
+        return replace(self.facts, records=self.facts.records + extra)
 
 
 def named(conversation: Conversation, quorum: Quorum) -> tuple[str, ...]:
@@ -79,18 +73,22 @@ def read_standings(
     accounts = campaign.store.accounts(wanted)
     guardian_ids = {a.guardian_account_id for a in accounts.values() if a.minor and a.guardian_account_id}
     guardians = {**accounts, **campaign.store.accounts(sorted(guardian_ids - accounts.keys()))}
-    noticed = _first_notices(connection, {*wanted, *guardian_ids})
+    required = Evidence[campaign.settings.notify.required_evidence]
+    told = evidence.told(connection, {*wanted, *guardian_ids}, required, campaign.clock.now())
     general, scoped = _records(connection, wanted, watermarks)
     found = {}
     for account_id in wanted:
         account = accounts.get(account_id) or Account(account_id=account_id, status=AccountStatus.UNRESOLVABLE)
         guardian_id = account.guardian_account_id if account.minor else None
+        mine, theirs = told.get(account_id, evidence.NOBODY), told.get(guardian_id or "", evidence.NOBODY)
         facts = AccountFacts(
             account=account,
             records=tuple(general.get(account_id, ())),
-            noticed_at=noticed.get(account_id),
+            noticed_at=mine.at,
             guardian=guardians.get(guardian_id) if guardian_id else None,
-            guardian_noticed_at=noticed.get(guardian_id) if guardian_id else None,
+            guardian_noticed_at=theirs.at,
+            untold=mine.cause,
+            guardian_untold=theirs.cause,
         )
         threads = {key: tuple(records) for key, records in scoped.get(account_id, {}).items()}
         found[account_id] = Standing(facts, threads, account.region)
@@ -134,14 +132,3 @@ def _record(answer: str, decided_at: str, valid_until: str | None, guardian_id: 
         valid_until=parse_time(valid_until) if valid_until else None,
         guardian_id=guardian_id,
     )
-
-
-def _first_notices(connection: sa.Connection, account_ids: Iterable[str]) -> dict[str, datetime]:
-    table = tables.notice
-    query = (
-        sa.select(table.c.account_id, sa.func.min(table.c.sent_at))
-        .where(table.c.state == "sent", table.c.sent_at.is_not(None))
-        .group_by(table.c.account_id)
-    )
-    rows = rows_among(connection, query, table.c.account_id, sorted(account_ids))
-    return {account_id: parse_time(sent_at) for account_id, sent_at in rows}

@@ -54,23 +54,25 @@ def parse_sender(text: str) -> Address:
     return Address(display_name=found[0].display_name, addr_spec=found[0].addr_spec)
 
 
-def idempotency_key(campaign: str, reference: str, notice_id: str, channel: str) -> str:
+def idempotency_key(campaign: str, reference: str, notice_id: str, channel: str, *further: str) -> str:
     """The same for every attempt to tell one account of one notice over one channel; does not name the account.
 
-    `reference` is the account's keyed reference, so that nobody can guess the account from a Message-ID.
+    `reference` is the account's keyed reference, so that nobody can guess the account from a Message-ID. `further`
+    tells apart what has the same notice id: days of the schedule, and a notice that is sent again after it bounced.
     """
-    return hashlib.sha256(canonical_json([campaign, reference, notice_id, channel])).hexdigest()[:40]
+    return hashlib.sha256(canonical_json([campaign, reference, notice_id, channel, *further])).hexdigest()[:40]
 
 
-def compose(rendered: Rendered, *, sender: Address, to: Address, headers: Mapping[str, str]) -> EmailMessage:
+def compose(rendered: Rendered, *, sender: Address, to: Address | None, headers: Mapping[str, str]) -> EmailMessage:
     """Text and HTML, of which mail programs show the last that they can (RFC 2046, section 5.1.4), in one language.
 
     `headers` are those that the message's way demands, such as `automatic`'s. Raises `ValueError` for one that has a
-    line break in it, or that is written here already.
+    line break in it, or that is written here already. `to` is None for a channel that knows its readers otherwise.
     """
     message = EmailMessage(_POLICY)
     message["From"] = sender
-    message["To"] = to
+    if to is not None:
+        message["To"] = to
     message["Subject"] = rendered.subject
     for name, value in headers.items():
         message[name] = value

@@ -1,27 +1,28 @@
-"""What `migrator_notice` holds: one row for each account, notice and channel, with how far it got.
+"""What `migrator_notice` holds: one row for each account, notice, occasion and channel, with how far it got.
 
-States: `queued` (decided and rendered, perhaps delivered by a process that was killed), `sent`, and for those who were
-not told `unreachable` (no address that works), `blocked` (no template in the reader's language), `failed` (the
-channel refused it). All but `sent` are tried again by the next `send`.
+| state | means |
+|---|---|
+| `queued` | decided and rendered; perhaps handed over by a process that was killed, or waiting for its next attempt |
+| `sent` | a channel took it |
+| `unreachable` | no address that works |
+| `blocked` | no template in the reader's language |
+| `failed` | the channel refused it for good, or for too long |
+| `bounced` | it was taken, and came back |
+| `expired` | its day passed before it could be sent |
 """
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Final
 
 import sqlalchemy as sa
 
-from migrator.audit import outbox
-from migrator.audit.events import Event, EventData, EventType
-from migrator.campaign import Campaign
 from migrator.core.clock import format_time, parse_time
 from migrator.core.errors import ConfigError
 from migrator.database import tables
-from migrator.database.bulk import chunks
+from migrator.database.bulk import chunks, insert_rows
 from migrator.notices.templates import Rendered, Template
 
 
@@ -33,53 +34,123 @@ class NoticeState(StrEnum):
     UNREACHABLE = "unreachable"
     BLOCKED = "blocked"
     FAILED = "failed"
+    BOUNCED = "bounced"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A notice that one account is to have."""
+
+    account_id: str
+    notice_id: str
+    occasion: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One account's notice as decided: rendered where it can be sent, else why not (no personal data in `detail`)."""
+    """An errand over one channel as decided: rendered where it can be sent, else why not.
 
-    account_id: str
+    `detail` has no personal data. `attempts` is how often it was tried before.
+    """
+
+    errand: Errand
+    channel: str
     state: NoticeState
     version: str
     wanted: str | None
     rendered: Rendered | None = None
     detail: str | None = None
     message_id: str | None = None
+    delivery_key: str | None = None
+    generation: int = 0
+    address_ref: str | None = None
+    wave: str | None = None
+    queued_at: datetime
+    attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What an earlier `send` recorded of an account's notice."""
+    """What is recorded of an errand over one channel."""
 
+    errand: Errand
+    channel: str
     state: NoticeState
     version: str
     locale: str | None
     rendered_sha256: str | None
+    generation: int
+    address_ref: str | None
     queued_at: datetime
+    attempts: int
+    retry_at: datetime | None
+    accepted_at: datetime | None
+    sent_at: datetime | None
+
+    @property
+    def notice_id(self) -> str:
+        """Which notice it is."""
+        return self.errand.notice_id
+
+    @property
+    def told_at(self) -> datetime | None:
+        """When the account was told, as far as anybody knows; None also for what came back."""
+        if self.state is NoticeState.SENT:
+            return self.sent_at
+        return self.accepted_at if self.state is NoticeState.QUEUED else None
 
 
-def stored(connection: sa.Connection, account_ids: Sequence[str], notice_id: str, channel: str) -> dict[str, Stored]:
-    """How far the notice got for each of some accounts."""
-    table = tables.notice.c
-    found: dict[str, Stored] = {}
+_READ: Final = (
+    "account_id", "notice_id", "occasion", "channel", "state", "version", "locale", "rendered_sha256", "generation",
+    "address_ref", "queued_at", "attempts", "retry_at", "accepted_at", "sent_at",
+)  # fmt: skip
+_WRITTEN: Final = (
+    "account_id", "notice_id", "occasion", "channel", "version", "locale", "locale_wanted", "template_sha256",
+    "rendered_sha256", "state", "detail", "message_id", "delivery_key", "generation", "address_ref", "wave",
+    "queued_at", "attempts", "accepted_at",
+)  # fmt: skip
+
+
+def stored(connection: sa.Connection, account_ids: Sequence[str], notice_id: str | None) -> dict[str, list[Stored]]:
+    """All that is recorded for some accounts, or of one notice only."""
+    table = tables.notice
+    found: dict[str, list[Stored]] = {}
     for chunk in chunks(account_ids):
-        query = sa.select(
-            table.account_id, table.state, table.version, table.locale, table.rendered_sha256, table.queued_at
-        ).where(table.account_id.in_(chunk), table.notice_id == notice_id, table.channel == channel)
+        query = sa.select(*[table.c[name] for name in _READ]).where(table.c.account_id.in_(chunk))
+        if notice_id is not None:
+            query = query.where(table.c.notice_id == notice_id)
         for row in connection.execute(query):
-            found[row[0]] = Stored(NoticeState(row[1]), row[2], row[3], row[4], parse_time(row[5]))
+            found.setdefault(row.account_id, []).append(
+                Stored(
+                    errand=Errand(row.account_id, row.notice_id, row.occasion),
+                    channel=row.channel,
+                    state=NoticeState(row.state),
+                    version=row.version,
+                    locale=row.locale,
+                    rendered_sha256=row.rendered_sha256,
+                    generation=row.generation,
+                    address_ref=row.address_ref,
+                    queued_at=parse_time(row.queued_at),
+                    attempts=row.attempts,
+                    retry_at=_moment(row.retry_at),
+                    accepted_at=_moment(row.accepted_at),
+                    sent_at=_moment(row.sent_at),
+                )
+            )
     return found
 
 
-def published(connection: sa.Connection, notice_id: str) -> dict[tuple[str, str], Template]:
-    """The templates of a notice that were sent to somebody, by version and locale."""
+def published(connection: sa.Connection, notice_ids: Iterable[str]) -> dict[tuple[str, str, str], Template]:
+    """The templates of some notices that were sent to somebody, by their identity."""
     table = tables.notice_template.c
-    query = sa.select(table.version, table.locale, table.sha256, table.source).where(table.notice_id == notice_id)
+    query = sa.select(table.notice_id, table.version, table.locale, table.sha256, table.source).where(
+        table.notice_id.in_(sorted(set(notice_ids)))
+    )
     return {
-        (row[0], row[1]): Template(
-            notice_id=notice_id, version=row[0], locale=row[1], sha256=row[2], source=row[3].encode(),
-            file=f"the published template {notice_id}.{row[0]}.{row[1]}",
+        (row[0], row[1], row[2]): Template(
+            notice_id=row[0], version=row[1], locale=row[2], sha256=row[3], source=row[4].encode(),
+            file=f"the published template {row[0]}.{row[1]}.{row[2]}",
         )
         for row in connection.execute(query)
     }  # fmt: skip
@@ -87,153 +158,106 @@ def published(connection: sa.Connection, notice_id: str) -> dict[tuple[str, str]
 
 def refuse_changed(connection: sa.Connection, templates: Iterable[Template]) -> None:
     """Raise `ConfigError` if a template's text is not the one that was published under its id, version and locale."""
-    for template in templates:
-        known = published(connection, template.notice_id).get((template.version, template.locale))
-        if known is not None and known.sha256 != template.sha256:
+    given = list(templates)
+    known = published(connection, {template.notice_id for template in given})
+    for template in given:
+        before = known.get(template.identity)
+        if before is not None and before.sha256 != template.sha256:
             raise ConfigError(
                 f"{template.file} was changed after it had been sent to somebody",
                 hint="put the old text back, and give the changed one the next version number",
             )
 
 
-def put(
-    connection: sa.Connection,
-    campaign: Campaign,
-    channel: str,
-    entries: Sequence[Entry],
-    before: Mapping[str, Stored],
-    *,
-    notice_id: str,
-    now: datetime,
-) -> None:
-    """Record what was decided for a page of accounts, in the caller's transaction, and publish its templates."""
+def put(connection: sa.Connection, entries: Sequence[Entry]) -> None:
+    """Record what was decided, in place of what was recorded of the same errands over the same channels."""
     table = tables.notice
-    rows = [
-        {
-            "account_id": entry.account_id, "notice_id": notice_id, "channel": channel,
-            "version": entry.version, "locale_wanted": entry.wanted, "state": entry.state.value, "detail": entry.detail,
-            "message_id": entry.message_id, "queued_at": format_time(now), "sent_at": None, **_shown(entry.rendered),
-        }
-        for entry in entries
-    ]  # fmt: skip
-    for chunk in chunks(entry.account_id for entry in entries if entry.account_id in before):
-        connection.execute(
-            table.delete().where(
-                table.c.account_id.in_(chunk), table.c.notice_id == notice_id, table.c.channel == channel
-            )
-        )
+    if not entries:
+        return
+    connection.execute(table.delete().where(_one()), [_key(entry.errand, entry.channel) for entry in entries])
+    insert_rows(connection, table, _WRITTEN, [_row(entry) for entry in entries])
+
+
+def accept(connection: sa.Connection, entry: Entry, now: datetime) -> None:
+    """A channel took it: from now on it is not handed over again."""
+    statement = tables.notice.update().where(_one()).values(accepted_at=format_time(now))
+    connection.execute(statement, _key(entry.errand, entry.channel))
+
+
+def expire(connection: sa.Connection, rows: Sequence[Stored]) -> None:
+    """What was queued for a day that has passed is not sent any more."""
     if rows:
-        connection.execute(table.insert(), rows)
-    _publish(connection, campaign, [entry.rendered.template for entry in entries if entry.rendered])
-    news = [entry for entry in entries if entry.rendered is None and not _was(before, entry)]
-    _record_failures(connection, campaign, notice_id, channel, news)
+        statement = tables.notice.update().where(_one()).values(state=NoticeState.EXPIRED.value)
+        connection.execute(statement, [_key(row.errand, row.channel) for row in rows])
 
 
-def finish(
-    connection: sa.Connection,
-    campaign: Campaign,
-    channel: str,
-    delivered: Sequence[tuple[Entry, str | None]],
-    references: Mapping[str, str],
-    *,
-    notice_id: str,
+def settle(
+    connection: sa.Connection, changes: Sequence[tuple[Errand, str, NoticeState, str | None, datetime | None]]
 ) -> None:
-    """Mark what a channel accepted (None) or rejected (why), and report it, in the caller's transaction."""
-    if not delivered:
+    """Record how errands over channels ended for now: (errand, channel, state, detail, time).
+
+    The time is that of sending for `sent`, that of the next attempt for `queued`.
+    """
+    if not changes:
         return
-    table = tables.notice
-    now = campaign.clock.now()
-    one = sa.and_(
-        table.c.account_id == sa.bindparam("account"), table.c.notice_id == notice_id, table.c.channel == channel
-    )
-    values: dict[str, Any] = {
-        "state": sa.bindparam("new"),
-        "detail": sa.bindparam("why"),
-        "sent_at": sa.bindparam("at"),
-    }
+    statement = tables.notice.update().where(_one()).values(
+        state=sa.bindparam("new_state"), detail=sa.bindparam("new_detail"), sent_at=sa.bindparam("new_sent_at"),
+        retry_at=sa.bindparam("new_retry_at"), attempts=tables.notice.c.attempts + 1,
+    )  # fmt: skip
     connection.execute(
-        table.update().where(one).values(values),
-        [
-            {"account": entry.account_id, "new": NoticeState.SENT.value, "why": None, "at": format_time(now)}
-            if rejection is None
-            else {"account": entry.account_id, "new": NoticeState.FAILED.value, "why": rejection, "at": None}
-            for entry, rejection in delivered
-        ],
-    )
-    sent = [entry for entry, rejection in delivered if rejection is None]
-    for version in sorted({entry.version for entry in sent}):
-        shown = [(e.account_id, e.rendered) for e in sent if e.rendered is not None and e.version == version]
-        data: EventData = {
-            "notice_id": notice_id, "version": version, "channel": channel, "sent": len(shown),
-            "locales": dict(Counter(rendered.template.locale for _, rendered in shown)),
-            "templates": {rendered.template.locale: rendered.template.sha256 for _, rendered in shown},
-            "recipients_sha256": _recipients_sha256(shown, references),
-        }  # fmt: skip
-        event = Event(type=EventType.NOTICE_SENT, subject=notice_id, data=data)
-        outbox.record(connection, [event], actor=campaign.actor, now=now)
-    failed = [replace(entry, state=NoticeState.FAILED) for entry, rejection in delivered if rejection is not None]
-    _record_failures(connection, campaign, notice_id, channel, failed)
-
-
-def _was(before: Mapping[str, Stored], entry: Entry) -> bool:
-    known = before.get(entry.account_id)
-    return known is not None and known.state is entry.state
-
-
-def _shown(rendered: Rendered | None) -> dict[str, Any]:
-    if rendered is None:
-        return {"locale": None, "template_sha256": None, "rendered_sha256": None}
-    return {
-        "locale": rendered.template.locale,
-        "template_sha256": rendered.template.sha256,
-        "rendered_sha256": rendered.sha256,
-    }
-
-
-def _publish(connection: sa.Connection, campaign: Campaign, templates: Sequence[Template]) -> None:
-    """Keep the text of templates that go out for the first time: authorisations may name them from now on."""
-    table = tables.notice_template
-    used = {template.identity: template for template in templates}
-    rows = connection.execute(sa.select(table.c.notice_id, table.c.version, table.c.locale))
-    new = [used[identity] for identity in sorted(used.keys() - {(row[0], row[1], row[2]) for row in rows})]
-    if not new:
-        return
-    now = campaign.clock.now()
-    connection.execute(
-        table.insert(),
+        statement,
         [
             {
-                "notice_id": template.notice_id, "version": template.version, "locale": template.locale,
-                "sha256": template.sha256, "source": template.source.decode(), "published_at": format_time(now),
+                **_key(errand, channel),
+                "new_state": state.value,
+                "new_detail": detail,
+                "new_sent_at": format_time(at) if at is not None and state is NoticeState.SENT else None,
+                "new_retry_at": format_time(at) if at is not None and state is NoticeState.QUEUED else None,
             }
-            for template in new
+            for errand, channel, state, detail, at in changes
         ],
+    )
+
+
+def _one() -> sa.ColumnElement[bool]:
+    table = tables.notice.c
+    return sa.and_(
+        table.account_id == sa.bindparam("of_account"), table.notice_id == sa.bindparam("of_notice"),
+        table.occasion == sa.bindparam("of_occasion"), table.channel == sa.bindparam("of_channel"),
     )  # fmt: skip
-    events = [
-        Event(
-            type=EventType.NOTICE_PUBLISHED,
-            subject=template.notice_id,
-            data={
-                "notice_id": template.notice_id, "version": template.version, "locale": template.locale,
-                "sha256": template.sha256,
-            },
-        )
-        for template in new
-    ]  # fmt: skip
-    outbox.record(connection, events, actor=campaign.actor, now=now)
 
 
-def _record_failures(
-    connection: sa.Connection, campaign: Campaign, notice_id: str, channel: str, entries: Sequence[Entry]
-) -> None:
-    if entries:
-        reasons = dict(Counter(entry.state.value for entry in entries))
-        data: EventData = {"notice_id": notice_id, "channel": channel, "reasons": reasons}
-        event = Event(type=EventType.NOTICE_FAILED, subject=notice_id, data=data)
-        outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())
+def _key(errand: Errand, channel: str) -> dict[str, str]:
+    return {
+        "of_account": errand.account_id, "of_notice": errand.notice_id, "of_occasion": errand.occasion,
+        "of_channel": channel,
+    }  # fmt: skip
 
 
-def _recipients_sha256(shown: Sequence[tuple[str, Rendered]], references: Mapping[str, str]) -> str:
-    """Digest over who was sent what (lines `reference rendered_sha256`, sorted): no row can be added later."""
-    lines = sorted(f"{references[account_id]} {rendered.sha256}\n" for account_id, rendered in shown)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def _row(entry: Entry) -> tuple[object, ...]:
+    errand, rendered = entry.errand, entry.rendered
+    return (
+        errand.account_id,
+        errand.notice_id,
+        errand.occasion,
+        entry.channel,
+        entry.version,
+        rendered.template.locale if rendered else None,
+        entry.wanted,
+        rendered.template.sha256 if rendered else None,
+        rendered.sha256 if rendered else None,
+        entry.state.value,
+        entry.detail,
+        entry.message_id,
+        entry.delivery_key,
+        entry.generation,
+        entry.address_ref,
+        entry.wave,
+        format_time(entry.queued_at),
+        entry.attempts,
+        None,
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None

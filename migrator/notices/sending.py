@@ -1,246 +1,272 @@
-"""Sends a notice to every account of the source, once.
+"""Sends what is due: each account each notice once, over the first channel that takes it.
 
-A page at a time: the decision for each account is recorded (`queued`), then the channel delivers, then what it
-accepted is marked `sent`. A process that is killed in between leaves `queued` rows; the next `send` hands the
-channel the same dispatch under the same key, which is how the channel knows that it has delivered it.
+A page of accounts at a time: what is known of them is read, the schedule says what is due (`core.schedule`), routing
+over which channel (`routing`), the decisions are recorded as `queued` (`deciding`), and delivery hands the notices over
+and records how that ended (`delivery`). What a channel refuses goes to the next one in another round. One process sends
+at a time, by a lease of its own; one that is killed leaves `queued` rows, and the next goes on from there.
 """
 
-import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from email.headerregistry import Address
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import sqlalchemy as sa
 
-from migrator import plugins
+from migrator import lease
 from migrator.audit.references import ensure_salts
 from migrator.campaign import Campaign
-from migrator.channels.interface import Dispatch, NoticeChannel, Rejected
-from migrator.core.errors import ChannelError, UsageError
+from migrator.core import schedule
 from migrator.core.model import Account
 from migrator.core.progress import NoProgress, Progress
+from migrator.core.schedule import QuietHours, Schedule, StepKind
 from migrator.core.settings import per_second
 from migrator.database.bulk import chunks
-from migrator.notices import lint, messages, preview, queue, templates
-from migrator.notices.pacing import Pacer
-from migrator.notices.queue import Entry, NoticeState, Stored
-from migrator.notices.templates import Template
+from migrator.lease import Lease
+from migrator.notices import cases, control, outlets, queue, reporting, results, verp
+from migrator.notices.cases import Known
+from migrator.notices.control import Watch
+from migrator.notices.deciding import Decider, Decision, Subject, can_be_stored
+from migrator.notices.delivery import Delivery, Ended
+from migrator.notices.kinds import NoticeKind
+from migrator.notices.outlets import Outlets
+from migrator.notices.pacing import Lanes, Pacer
+from migrator.notices.queue import Errand, NoticeState, Stored
+from migrator.notices.waves import EVERYBODY, Wave
 
 PAGE: Final = 500
 """Accounts in one pair of transactions, and in one event of the audit log."""
+_KEPT: Final = "what was sent is recorded; `migrator notify send` goes on with the others"
+KINDS: Final = {
+    StepKind.FIRST: NoticeKind.FIRST,
+    StepKind.REMINDER: NoticeKind.REMINDER,
+    StepKind.LAST_CALL: NoticeKind.LAST_CALL,
+    StepKind.MOVED: NoticeKind.DONE,
+    StepKind.SEALED: NoticeKind.KEPT_SEALED,
+    StepKind.RECEIVED: NoticeKind.RECEIVED,
+}
+"""The notice that a step of the schedule sends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOptions:
+    """What to send to whom. `notice_id`: this one now, whatever the schedule says; None: what is due by it."""
+
+    notice_id: str | None = None
+    wave: Wave = EVERYBODY
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendResult:
-    """Accounts by what became of their notice in this `send`. `already`: they had been sent it before."""
+    """What became of notices in this `send`.
+
+    `already`: accounts for which nothing was due, or what was due they had. `waiting`: put off, until a later attempt.
+    `given_up`: refused or returned before, and nothing has changed. `stopped`: too much came back, and how much;
+    `paused`: an operator asked for it.
+    """
 
     sent: int = 0
     already: int = 0
     unreachable: int = 0
     blocked: int = 0
     failed: int = 0
+    waiting: int = 0
+    given_up: int = 0
+    stopped: str | None = None
+    paused: bool = False
 
-    def __add__(self, other: "SendResult") -> "SendResult":
-        return SendResult(
-            sent=self.sent + other.sent,
-            already=self.already + other.already,
-            unreachable=self.unreachable + other.unreachable,
-            blocked=self.blocked + other.blocked,
-            failed=self.failed + other.failed,
-        )
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts so far, by `SendResult`'s names."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, what: str, count: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + count
 
 
 def send(
-    campaign: Campaign,
-    *,
-    notice_id: str = templates.DEFAULT_NOTICE,
-    progress: Progress | None = None,
+    campaign: Campaign, options: SendOptions | None = None, *, progress: Progress | None = None,
     pacer: Pacer | None = None,
-) -> SendResult:
-    """Send a notice to every account that has not been sent it over this channel. Idempotent and resumable.
+) -> SendResult:  # fmt: skip
+    """Send what is due. Idempotent and resumable.
 
-    Raises `ConfigError` for templates that can't be used, before anything is sent, and `ChannelError`.
+    Raises `ConfigError` for settings and templates that can't be used, before anything is sent, `LeaseHeldError` while
+    another process sends, `GateError` while sending is paused, and `ChannelError` for a channel that failed.
     """
     progress = progress or NoProgress()
-    sender = _Sender(campaign, notice_id, pacer or Pacer(per_second(campaign.settings.notify.rate)))
-    progress.phase("sending notices", total=None, unit="accounts")
-    result = SendResult()
-    try:
-        for accounts in campaign.store.all_accounts():
-            for page in chunks(accounts, PAGE):
-                result += sender.send(page)
+    options = options or SendOptions()
+    verp.check(campaign.settings.notify.return_path)
+    with campaign.database.read() as connection:
+        control.refuse_paused(connection, campaign.name)
+    with outlets.opened(campaign) as opened, lease.hold(campaign, purpose="notify send", name=lease.SENDING) as held:
+        sender = _Sender(campaign, options, opened, held, pacer or Pacer(per_second(campaign.settings.notify.rate)))
+        progress.phase("sending notices", total=None, unit="accounts")
+        try:
+            for page in _pages(campaign, options.wave):
+                sender.send(page)
                 progress.advance(len(page))
-    except ChannelError as error:
-        error.changed = "what was sent is recorded; `migrator notify send` goes on with the others"
-        raise
-    finally:
-        campaign.audit.flush()
-    return result
+                if sender.over:
+                    break
+        finally:
+            campaign.audit.flush()
+    return sender.result
 
 
-def send_test(
-    campaign: Campaign, address: str, *, locale: str | None = None, notice_id: str = templates.DEFAULT_NOTICE
-) -> templates.Rendered:
-    """Send one notice, marked as a test, to an address of the operator's; nothing is recorded or published."""
-    settings, directory = campaign.settings, campaign.spec.directory
-    to = messages.parse_address(address)
-    if to is None:
-        raise UsageError("this is not a mail address", hint="one address like somebody@example.org")
-    now = campaign.clock.now()
-    rendered = preview.preview(settings, directory, preview.reader(locale), now=now, notice_id=notice_id)
-    key = f"test-{secrets.token_hex(16)}"
-    sender = messages.parse_sender(settings.notify.sender)
-    message = messages.compose(rendered, sender=sender, to=to, headers=messages.automatic(key, sender, now))
-    message.replace_header("Subject", f"[TEST] {rendered.subject}")
-    answer = _open_channel(campaign)[1].send(Dispatch(idempotency_key=key, message=message))
-    if isinstance(answer, Rejected):
-        raise ChannelError(f"the channel refused the test notice: {answer.detail}")
-    return rendered
-
-
-def _open_channel(campaign: Campaign) -> tuple[str, NoticeChannel]:
-    """The configured channel and its kind, which is the name that notices are recorded under."""
-    address = campaign.settings.notify.channel
-    implementation, rest = plugins.channel_class(address)
-    return address.partition(":")[0], implementation.open(rest, directory=campaign.spec.directory)
+def _pages(campaign: Campaign, wave: Wave) -> Iterator[list[Account]]:
+    references = campaign.references
+    for accounts in campaign.store.all_accounts():
+        yield from chunks((a for a in accounts if wave.has(a.account_id, references)), PAGE)
 
 
 class _Sender:
     """One `send`: what stays the same over all pages."""
 
-    def __init__(self, campaign: Campaign, notice_id: str, pacer: Pacer) -> None:
+    def __init__(self, campaign: Campaign, options: SendOptions, opened: Outlets, held: Lease, pacer: Pacer) -> None:
+        settings = campaign.settings
         self._campaign = campaign
-        self._notice_id = notice_id
-        self._pacer = pacer
-        self._from = messages.parse_sender(campaign.settings.notify.sender)
-        catalogue = templates.catalogue(campaign.settings, campaign.spec.directory)
-        self._available = templates.current(catalogue, notice_id)
-        lint.require_clean(self._available.values())
-        self._version = next(iter(self._available.values())).version
-        self._channel, self._port = _open_channel(campaign)
-        self._references = campaign.references
+        self._options = options
+        self._outlets = opened
+        self._schedule = Schedule.parse(settings.notify.schedule)
+        self._quiet = QuietHours.parse(settings.notify.quiet_hours) if settings.notify.quiet_hours else None
+        self._tally = _Tally()
+        self._decider = Decider(campaign, opened, options.notice_id, options.wave)
         with campaign.database.read() as connection:
-            queue.refuse_changed(connection, self._available.values())
+            opened.recall(connection, campaign.clock.now())
+            watch = Watch.since_resumed(connection, campaign)
+        opened.require_one()
+        rate = settings.notify.rate_per_domain
+        self._delivery = Delivery(campaign, opened, Lanes(pacer, per_second(rate) if rate else None), watch, held)
+        self._held = held
+        cases.note_wards(campaign)
+        self._results = self._after_cutover() and results.refresh(campaign)
 
-    def send(self, page: Sequence[Account]) -> SendResult:
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can be sent in this `send`. A channel that failed is raised once it was the only one."""
+        self._raise_trouble(only=True)
+        return self._delivery.paused or self._delivery.stopped is not None
+
+    @property
+    def result(self) -> SendResult:
+        """What became of it. Raises the trouble of a channel, if one had any."""
+        self._raise_trouble(only=False)
+        return SendResult(**self._tally.counts, stopped=self._delivery.stopped, paused=self._delivery.paused)
+
+    def send(self, page: Sequence[Account]) -> None:
         """Decide, record, deliver and mark one page."""
-        accounts = [account for account in page if _can_be_stored(account.account_id)]
-        with self._campaign.database.write("notices-queue") as connection:
-            decided, references = self._queue(connection, accounts)
-        ready = [entry for entry in decided if entry.state is NoticeState.QUEUED]
-        addresses = {account.account_id: account.email or "" for account in accounts}
-        delivered = self._deliver(ready, addresses, references)
-        rejected = sum(1 for _, rejection in delivered if rejection is not None)
-        return SendResult(
-            sent=len(delivered) - rejected,
-            already=len(accounts) - len(decided),
-            unreachable=sum(1 for entry in decided if entry.state is NoticeState.UNREACHABLE),
-            blocked=sum(1 for entry in decided if entry.state is NoticeState.BLOCKED),
-            failed=rejected + len(page) - len(accounts),
-        )
+        accounts = [account for account in page if can_be_stored(account.account_id)]
+        self._tally.add("failed", len(page) - len(accounts))
+        errands = self._due(accounts)
+        busy = [account for account in accounts if errands[account.account_id][1]]
+        self._tally.add("already", len(accounts) - len(busy))
+        retry = self._options.retry_failed
+        while busy and not self._delivery.paused and not self._delivery.stopped:
+            ended = self._round(busy, errands, retry_failed=retry)
+            refused = {e.job.entry.errand for e in ended if e.state is NoticeState.FAILED and e.job.others}
+            busy = [account for account in busy if account.account_id in {errand.account_id for errand in refused}]
+            errands = {i: (known, [e for e in wanted if e in refused]) for i, (known, wanted) in errands.items()}
+            retry = False
 
-    def _queue(self, connection: sa.Connection, accounts: Sequence[Account]) -> tuple[list[Entry], dict[str, str]]:
-        """Decide for each account that was not sent the notice; record what is new."""
-        ids = [account.account_id for account in accounts]
-        before = queue.stored(connection, ids, self._notice_id, self._channel)
-        open_ = [account for account in accounts if not _is_sent(before.get(account.account_id))]
-        ensure_salts(connection, [account.account_id for account in open_])
-        references = self._references.accounts(connection, [account.account_id for account in open_])
-        published = queue.published(connection, self._notice_id)
+    def _due(self, accounts: Sequence[Account]) -> dict[str, tuple[Known, list[Errand]]]:
+        """What each account is to have; what was queued for a day that has passed is taken off the queue."""
         now = self._campaign.clock.now()
-        decided: list[Entry] = []
-        new: list[Entry] = []
-        for account in open_:
-            known = before.get(account.account_id)
-            reference = references[account.account_id]
-            entry = self._again(account, known, published, reference) if known else None
-            if entry is None:
-                entry = self._decide(account, reference, now)
-                new.append(entry)
-            decided.append(entry)
-        queue.put(connection, self._campaign, self._channel, new, before, notice_id=self._notice_id, now=now)
-        return decided, references
+        named = self._options.notice_id
+        with self._campaign.database.read() as connection:
+            rows = queue.stored(connection, [account.account_id for account in accounts], None)
+            known = cases.gather(connection, accounts, rows, now, results=self._results)
+        found: dict[str, tuple[Known, list[Errand]]] = {}
+        stale: list[Stored] = []
+        for account in accounts:
+            identifier = account.account_id
+            mine = known[identifier]
+            if named is not None:
+                found[identifier] = (mine, [Errand(identifier, named)])
+                continue
+            due = schedule.due(mine.case, self._schedule, self._quiet, self._campaign.settings.campaign.cutover_at, now)
+            errands = [Errand(identifier, KINDS[step.kind].value, step.occasion) for step in due]
+            unreported = [row for row in rows.get(identifier, ()) if row.state is NoticeState.QUEUED]
+            held = self._quiet is not None and self._quiet.hold(now, mine.case.zone)
+            stale += [r for r in unreported if r.errand not in errands and r.accepted_at is None and not held]
+            errands += [r.errand for r in unreported if r.errand not in errands and r.accepted_at is not None]
+            found[identifier] = (mine, errands)
+        stale = [row for row in stale if self._decider.is_scheduled(row.notice_id)]
+        if stale:
+            with self._campaign.database.write("notices-expire") as connection:
+                queue.expire(connection, stale)
+        return found
 
-    def _again(
-        self, account: Account, known: Stored, published: Mapping[tuple[str, str], Template], reference: str
-    ) -> Entry | None:
-        """The very notice that a killed process had queued, perhaps delivered; None if it would read differently."""
-        template = published.get((known.version, known.locale or ""))
-        if known.state is not NoticeState.QUEUED or template is None or _address_of(account) is None:
-            return None
-        rendered = templates.render(template, account, self._campaign.settings, known.queued_at)
-        if rendered.sha256 != known.rendered_sha256:
-            return None
-        wanted = templates.wanted_locale(account, self._campaign.settings)
-        return self._entry(account, wanted, reference, rendered)
+    def _round(
+        self, accounts: Sequence[Account], errands: Mapping[str, tuple[Known, list[Errand]]], *, retry_failed: bool
+    ) -> list[Ended]:
+        """One way for each errand: decide and record, then hand over."""
+        ids = [account.account_id for account in accounts]
+        with self._campaign.database.read() as connection:
+            rows = queue.stored(connection, ids, None)
+        if all(_settled(errands[i][1], rows.get(i, ())) for i in ids):
+            self._tally.add("already", sum(len(errands[i][1]) for i in ids))
+            return []
+        with self._campaign.database.write("notices-queue") as connection:
+            ensure_salts(connection, ids)
+            subjects = self._subjects(connection, accounts, errands, rows)
+            decided = Decision()
+            for subject in subjects:
+                wanted = errands[subject.account.account_id][1]
+                self._decider.decide(subject, wanted, decided, retry_failed=retry_failed)
+            references = {subject.account.account_id: subject.reference for subject in subjects}
+            queue.put(connection, decided.new)
+            reporting.publish(connection, self._campaign, decided.templates)
+            reporting.failed(connection, self._campaign, decided.news)
+            self._delivery.report(connection, decided.unreported, references)
+        for what, count in decided.counts.items():
+            self._tally.add(what, count)
+        ended = self._delivery.deliver(decided.jobs, references)
+        self._count(ended, len(decided.jobs))
+        return ended
 
-    def _decide(self, account: Account, reference: str, now: datetime) -> Entry:
-        settings = self._campaign.settings
-        wanted = templates.wanted_locale(account, settings)
-        template = templates.for_reader(self._available, wanted)
-        if _address_of(account) is None:
-            detail = "invalid address" if account.email else "no address"
-            return self._untold(account, NoticeState.UNREACHABLE, wanted, detail)
-        if template is None:
-            return self._untold(account, NoticeState.BLOCKED, wanted, "unavailable locale")
-        rendered = templates.render(template, account, settings, now)
-        return self._entry(account, wanted, reference, rendered)
+    def _subjects(
+        self, connection: sa.Connection, accounts: Sequence[Account],
+        errands: Mapping[str, tuple[Known, list[Errand]]], rows: Mapping[str, list[Stored]],
+    ) -> list[Subject]:  # fmt: skip
+        """The accounts of a round, with their references; an address is kept as a reference only."""
+        known = self._campaign.references
+        references = known.accounts(connection, [account.account_id for account in accounts])
+        addresses = {a.account_id: f"{a.account_id}\0{a.email}" for a in accounts if a.email}
+        address_refs = known.of(connection, {text: account_id for account_id, text in addresses.items()})
+        found = []
+        for account in accounts:
+            identifier = account.account_id
+            address_ref = address_refs.get(addresses.get(identifier, ""))
+            found.append(
+                Subject(
+                    account=account, known=errands[identifier][0], rows=rows.get(identifier, ()),
+                    reference=references[identifier], address_ref=address_ref,
+                    ways=self._outlets.ways(account, address_ref),
+                )
+            )  # fmt: skip
+        return found
 
-    def _untold(self, account: Account, state: NoticeState, wanted: str | None, detail: str) -> Entry:
-        return Entry(account_id=account.account_id, state=state, version=self._version, wanted=wanted, detail=detail)
+    def _count(self, ended: Sequence[Ended], jobs: int) -> None:
+        self._tally.add("sent", sum(e.state is NoticeState.SENT for e in ended))
+        self._tally.add("failed", sum(e.state is NoticeState.FAILED and not e.job.others for e in ended))
+        self._tally.add("waiting", sum(e.state is NoticeState.QUEUED for e in ended) + jobs - len(ended))
 
-    def _entry(self, account: Account, wanted: str | None, reference: str, rendered: templates.Rendered) -> Entry:
-        return Entry(
-            account_id=account.account_id,
-            state=NoticeState.QUEUED,
-            version=rendered.template.version,
-            wanted=wanted,
-            rendered=rendered,
-            message_id=messages.message_id(self._key(reference), self._from),
-        )
+    def _after_cutover(self) -> bool:
+        cutover = self._campaign.settings.campaign.cutover_at
+        return bool(self._schedule.after) and self._campaign.clock.now() >= cutover + self._schedule.after[0]
 
-    def _key(self, reference: str) -> str:
-        return messages.idempotency_key(self._campaign.name, reference, self._notice_id, self._channel)
-
-    def _deliver(
-        self, ready: Sequence[Entry], addresses: Mapping[str, str], references: Mapping[str, str]
-    ) -> list[tuple[Entry, str | None]]:
-        """Hand each notice to the channel; what got through is marked even if the channel then fails."""
-        delivered: list[tuple[Entry, str | None]] = []
-        try:
-            for entry in ready:
-                dispatch = self._dispatch(entry, addresses[entry.account_id], references[entry.account_id])
-                self._pacer.wait()
-                answer = self._port.send(dispatch)
-                delivered.append((entry, answer.detail if isinstance(answer, Rejected) else None))
-        finally:
-            if delivered:
-                with self._campaign.database.write("notices-sent") as connection:
-                    queue.finish(
-                        connection, self._campaign, self._channel, delivered, references, notice_id=self._notice_id
-                    )
-        return delivered
-
-    def _dispatch(self, entry: Entry, address: str, reference: str) -> Dispatch:
-        to = messages.parse_address(address)
-        if entry.rendered is None or to is None:
-            raise ValueError("only a notice with a text and an address is queued")
-        key = self._key(reference)
-        headers = messages.automatic(key, self._from, self._campaign.clock.now())
-        message = messages.compose(entry.rendered, sender=self._from, to=to, headers=headers)
-        return Dispatch(idempotency_key=key, message=message)
-
-
-def _address_of(account: Account) -> Address | None:
-    return messages.parse_address(account.email) if account.email else None
+    def _raise_trouble(self, *, only: bool) -> None:
+        """Raise what a channel failed of, `only` where no other channel is left."""
+        if only and not all(outlet.resting or outlet.disabled for outlet in self._outlets.every):
+            return
+        for outlet in self._outlets.every:
+            if outlet.trouble is not None:
+                outlet.trouble.changed = _KEPT
+                raise outlet.trouble
 
 
-def _is_sent(known: Stored | None) -> bool:
-    return known is not None and known.state is NoticeState.SENT
-
-
-def _can_be_stored(account_id: str) -> bool:
-    """Databases take no NUL and no broken UTF-8; an account with such an id can't authorise anything either."""
-    return "\0" not in account_id and account_id.encode("utf-8", "replace").decode() == account_id
+def _settled(errands: Sequence[Errand], rows: Sequence[Stored]) -> bool:
+    """Whether every errand is done, so that nothing has to be written."""
+    sent = {row.errand for row in rows if row.state is NoticeState.SENT}
+    return all(errand in sent for errand in errands)

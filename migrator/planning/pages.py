@@ -16,6 +16,7 @@ from migrator.core.merkle import Frontier, leaf_hashes
 from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome, SkipReason
 from migrator.core.plan import EXTEND, REWRAP, Count, PlanCounts, is_work, item_leaf
+from migrator.core.policy import NOTICE_REASONS
 from migrator.database import tables
 from migrator.database.bulk import insert_rows, next_numbers
 from migrator.facts import Judge, Judged
@@ -25,6 +26,7 @@ from migrator.planning.stored import require_making
 _SAMPLE_MESSAGES = 1000
 _ITEM_COLUMNS = ("plan_id", "conversation_no", "decision", "messages")
 _OUTCOMES = {reason: reason.outcome for reason in SkipReason}
+_FOR_NOTICE = frozenset(_OUTCOMES[reason] for reason in NOTICE_REASONS)
 
 
 _Known = tuple[int, str, int, str | None]
@@ -65,15 +67,20 @@ class PagePlanner:
             judged = self._judge.judge(connection, page)
             references.ensure_salts(connection, {c.owner_id or c.conversation_id for c in page})
             items = []
+            causes: Counter[tuple[str, str]] = Counter()
             for conversation, found in zip(page, judged, strict=True):
                 row = known[conversation.conversation_id]
                 decision = self._decision(conversation, found, row)
                 items.append((row[0], conversation.conversation_id, decision, found[1]))
+                if found[6] is not None and decision in _FOR_NOTICE:
+                    causes[decision, found[6]] += 1
             items.sort()
             plan_id = self._plan_id
             rows = [(plan_id, number, decision, messages) for number, _, decision, messages in items]
             insert_rows(connection, tables.plan_item, _ITEM_COLUMNS, rows)
         _count(walk, page, judged, items)
+        for (decision, cause), number in causes.items():
+            walk.counts.add_cause(decision, cause, number)
         _add_to_root(walk, items)
         if walk.sampled_messages < _SAMPLE_MESSAGES:
             self._sample([identifier for _, identifier, decision, _ in items if is_work(decision)])

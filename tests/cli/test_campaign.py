@@ -42,7 +42,8 @@ def test_notice_templates(program: Program) -> None:
 
 
 def test_notices(program: Program) -> None:
-    """Sent once; the preview and a test count as nobody's."""
+    """Answers are confirmed, everything once; the preview and a test count as nobody's."""
+    assert program("notify", "send", "-o", "json").json["sent"] > 0
     assert program("notify", "send", "-o", "json").json["sent"] == 0
     assert "Subject:" in program("notify", "preview", "--locale", "de").out
     assert program("notify", "send-test", "me@example.org", "-o", "json").json["address"] == "me@example.org"

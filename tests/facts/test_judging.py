@@ -1,6 +1,7 @@
 """Decisions a page at a time are those of the policy on the facts of each conversation."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -8,7 +9,7 @@ from fixtures.world import Shape
 from migrator.campaign import CampaignSpec, open_campaign
 from migrator.core.model import Conversation, Quorum
 from migrator.core.outcomes import SkipReason
-from migrator.core.policy import Policy, decide
+from migrator.core.policy import ConversationFacts, Policy, decide, notice_cause
 from migrator.facts import FactsReader, Judge, Judged, current_watermarks, judging
 from migrator.planning.making import policy_of
 from tests.support import campaigns, postgres
@@ -40,10 +41,18 @@ def one_by_one(spec: CampaignSpec, policy: Policy) -> list[Judged]:
                 bool(gathered.facts.exporters),
                 gathered.claimed_messages,
                 gathered.newest_export_no,
+                _cause(gathered.facts, policy, spec.clock.now()),
             )
             for conversation in conversations
             for gathered in reader.gather(connection, [conversation])
         ]
+
+
+def _cause(facts: ConversationFacts, policy: Policy, now: datetime) -> str | None:
+    """What is behind a skip for want of notice: that of the first account whose notice is the reason."""
+    reason = decide(facts, policy, now).reason
+    found = (notice_cause(account, policy, now) for account in facts.accounts)
+    return next((text for why, text in filter(None, found) if why is reason), None)
 
 
 def in_pages(spec: CampaignSpec, policy: Policy, size: int) -> list[Judged]:

@@ -13,14 +13,14 @@ import pytest
 import sqlalchemy as sa
 
 from migrator.campaign import Campaign
-from migrator.channels.interface import Accepted, Dispatch, Rejected
+from migrator.channels.interface import Accepted, Answer, Dispatch, Rejected
 from migrator.channels.maildir import MaildirChannel
 from migrator.core.clock import FixedClock, format_time
 from migrator.core.errors import ChannelError, ConfigError, UsageError
 from migrator.database import tables
-from migrator.notices import sending, status, templates
+from migrator.notices import sending, status, templates, testing
 from migrator.notices.pacing import Pacer
-from migrator.notices.sending import SendResult
+from migrator.notices.sending import SendOptions, SendResult
 from tests.channels.test_maildir import read_maildir
 from tests.notices.support import (
     NOW,
@@ -36,8 +36,8 @@ from tests.notices.support import (
 KILLED = 77
 
 
-def _send(campaign: Campaign, notice_id: str = "cutover") -> SendResult:
-    return sending.send(campaign, notice_id=notice_id, pacer=Pacer(1e9))
+def _send(campaign: Campaign, notice_id: str | None = None, **options: Any) -> SendResult:
+    return sending.send(campaign, SendOptions(notice_id=notice_id, **options), pacer=Pacer(1e9))
 
 
 def _mail(folder: Path) -> dict[str, EmailMessage]:
@@ -252,7 +252,7 @@ def test_killed_between_deliveries(tmp_path: Path, delivered: int) -> None:
         real = MaildirChannel.send
         count = 0
 
-        def send(self: MaildirChannel, dispatch: Dispatch) -> Accepted | Rejected:
+        def send(self: MaildirChannel, dispatch: Dispatch) -> Answer:
             nonlocal count
             if count == delivered:
                 os._exit(KILLED)
@@ -305,7 +305,7 @@ def test_a_crash_then_a_new_version(tmp_path: Path) -> None:
 def _channel_that(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], Accepted | Rejected]) -> None:
     real = MaildirChannel.send
 
-    def send(self: MaildirChannel, dispatch: Dispatch) -> Accepted | Rejected:
+    def send(self: MaildirChannel, dispatch: Dispatch) -> Answer:
         given = answer(str(dispatch.message["To"]))
         return real(self, dispatch) if isinstance(given, Accepted) else given
 
@@ -313,7 +313,7 @@ def _channel_that(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], Accep
 
 
 def test_a_refused_notice_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that the channel rejects is recorded as failed, without a time, and tried again by the next send."""
+    """One that the channel rejects is recorded as failed; another address, or an operator, makes it go out again."""
     with opened(tmp_path, [account_row("ana"), account_row("ben"), account_row("cleo")]) as campaign:
         with monkeypatch.context() as patch:
             _channel_that(patch, lambda to: Rejected("mailbox full") if to.startswith("ben") else Accepted())
@@ -321,7 +321,11 @@ def test_a_refused_notice_costs_itself_only(tmp_path: Path, monkeypatch: pytest.
             row = notice_rows(campaign)["ben"]
             assert (row["state"], row["detail"], row["sent_at"]) == ("failed", "mailbox full", None)
             assert _events(campaign, "dev.migrator.notice.failed")[0]["data"]["reasons"] == {"failed": 1}
-        assert _send(campaign) == SendResult(sent=1, already=2)
+            assert _send(campaign) == SendResult(already=2, given_up=1)
+            put_accounts(tmp_path, [account_row("ben", email="ben.new@example.org")])
+            assert _send(campaign) == SendResult(already=2, failed=1)
+        assert _send(campaign, retry_failed=True) == SendResult(sent=1, already=2)
+    assert sorted(_mail(tmp_path)) == ["ana@example.org", "ben.new@example.org", "cleo@example.org"]
 
 
 def test_a_channel_that_fails_keeps_what_got_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,15 +373,15 @@ def test_a_test_notice_counts_for_nobody(tmp_path: Path) -> None:
     """It arrives, marked; nothing is recorded, published or put in the audit log; each is a message of its own."""
     with opened(tmp_path, []) as campaign:
         size = campaign.audit.state().size
-        sending.send_test(campaign, "ops@example.org", locale="fr")
-        sending.send_test(campaign, "ops@example.org")
+        testing.send_test(campaign, "ops@example.org", locale="fr")
+        testing.send_test(campaign, "ops@example.org")
         assert notice_rows(campaign) == {}
         with campaign.database.read() as connection:
             assert connection.execute(sa.select(tables.notice_template)).first() is None
         campaign.audit.flush()
         assert campaign.audit.state().size == size
         with pytest.raises(UsageError, match="address"):
-            sending.send_test(campaign, "not an address")
+            testing.send_test(campaign, "not an address")
     found = read_maildir(tmp_path / "outbox")
     assert sorted(str(message["Content-Language"]) for message in found) == ["en", "fr"]
     assert all(str(message["Subject"]).startswith("[TEST] ") for message in found)
@@ -396,7 +400,15 @@ def test_status_counts_every_account(tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             status.status(campaign, notice_id="unknown")
     assert (found.accounts, found.waiting) == (5, 1)
-    assert found.states == {"queued": 0, "sent": 1, "unreachable": 1, "blocked": 2, "failed": 0}
+    assert found.states == {
+        "queued": 0,
+        "sent": 1,
+        "unreachable": 1,
+        "blocked": 2,
+        "failed": 0,
+        "bounced": 0,
+        "expired": 0,
+    }
     assert found.locales == {
         "de-AT": {"sent": 1},
         "en": {"unreachable": 1},

@@ -9,8 +9,11 @@ from migrator.cli.command import AUDITED, CAMPAIGN, Group
 from migrator.cli.session import Session
 from migrator.cli.views import notify as views
 from migrator.core.errors import ExitStatus, UsageError
-from migrator.notices import lint, preview, sending, status, templates
+from migrator.notices import control, lint, listing, preview, sending, status, templates, testing
+from migrator.notices import receipts as receiving
 from migrator.notices.kinds import Audience
+from migrator.notices.sending import SendOptions
+from migrator.notices.waves import EVERYBODY, Wave
 
 _notice = click.option(
     "--notice", "notice_id", metavar="ID", default=templates.DEFAULT_NOTICE, show_default=True, help="Which notice."
@@ -81,37 +84,92 @@ def show_preview(
     session.output.result(views.rendered(rendered, html))
 
 
-@notify.command(name="send", statuses=(*AUDITED, ExitStatus.SOME_FAILED))
-@_notice
+@notify.command(
+    name="send",
+    statuses=(
+        *AUDITED, ExitStatus.LEASE_HELD, ExitStatus.GATE, ExitStatus.ERROR_BUDGET, ExitStatus.STOPPED_BY_OPERATOR,
+        ExitStatus.SOME_FAILED,
+    ),
+)  # fmt: skip
+@click.option("--notice", "notice_id", metavar="ID", help="This notice now, whatever the schedule says.")
+@click.option("--wave", metavar="P%", help="To this share of the accounts; each wave holds the smaller ones.")
+@click.option("--retry-failed", is_flag=True, help="Try what was refused or came back once more.")
 @click.pass_obj
-def send(session: Session, notice_id: str) -> ExitStatus:
-    """Send a notice to every account that has not had it. Run it again to go on; nobody gets it twice."""
+def send(session: Session, notice_id: str | None, wave: str | None, retry_failed: bool) -> ExitStatus:
+    """Send what is due now, and no more. Safe to run from cron, on any host; nobody gets a notice twice."""
+    options = SendOptions(
+        notice_id=notice_id, wave=Wave.parse(wave) if wave is not None else EVERYBODY, retry_failed=retry_failed
+    )
     with session.campaign() as campaign, session.progress() as progress:
-        result = sending.send(campaign, notice_id=notice_id, progress=progress)
+        result = sending.send(campaign, options, progress=progress)
     session.output.result(views.sent(result))
+    if result.stopped:
+        return ExitStatus.ERROR_BUDGET
+    if result.paused:
+        return ExitStatus.STOPPED_BY_OPERATOR
     return ExitStatus.SOME_FAILED if result.failed else ExitStatus.OK
+
+
+@notify.command(name="pause", statuses=CAMPAIGN)
+@click.option("--reason", metavar="TEXT", default="an operator asked for it", help="For those who ask why.")
+@click.pass_obj
+def pause(session: Session, reason: str) -> None:
+    """Stop sending: a `send` that is under way ends after the notice at hand, and none begins until `resume`."""
+    with session.campaign() as campaign:
+        done = control.pause(campaign, reason)
+    session.output.result(views.held(paused=True, done=done))
+
+
+@notify.command(name="resume", statuses=AUDITED)
+@click.pass_obj
+def resume(session: Session) -> None:
+    """Let `send` go on after a pause or a stop, count bounces anew, and use channels again that were switched off."""
+    with session.campaign() as campaign:
+        done = control.resume(campaign)
+    session.output.result(views.held(paused=False, done=done))
 
 
 @notify.command(name="send-test", statuses=CAMPAIGN)
 @_notice
 @click.argument("address", metavar="ADDRESS")
 @click.option("--locale", metavar="LOCALE", help="Of the reader; notify.default_locale unless given.")
+@click.option("--channel", metavar="NAME", help="The channel; the first one unless given.")
 @click.pass_obj
-def send_test(session: Session, notice_id: str, address: str, locale: str | None) -> None:
+def send_test(session: Session, notice_id: str, address: str, locale: str | None, channel: str | None) -> None:
     """Send a notice to one address of yours, through the real channel. Counts as nobody's notice."""
     with session.campaign() as campaign:
-        rendered = sending.send_test(campaign, address, locale=locale, notice_id=notice_id)
+        rendered = testing.send_test(campaign, address, locale=locale, notice_id=notice_id, channel=channel)
     session.output.result(views.tested(address, rendered))
 
 
 @notify.command(name="status", statuses=CAMPAIGN)
 @_notice
+@click.option(
+    "--unreachable", type=click.Path(path_type=Path), metavar="FILE", help="Write who was not told, and why, to FILE."
+)
 @click.pass_obj
-def show_status(session: Session, notice_id: str) -> None:
+def show_status(session: Session, notice_id: str, unreachable: Path | None) -> None:
     """Count the accounts by what became of their notice."""
     with session.campaign() as campaign:
         found = status.status(campaign, notice_id=notice_id)
+        if unreachable is not None:
+            listing.write_unreachable(campaign, notice_id, unreachable)
     session.output.result(views.status(found))
+
+
+@notify.group(name="receipts", cls=Group)
+def receipts() -> None:
+    """What came back of notices."""
+
+
+@receipts.command(name="import", statuses=AUDITED)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.pass_obj
+def import_receipts(session: Session, paths: tuple[Path, ...]) -> None:
+    """Import bounces and complaints (Maildir, mbox) and the app's receipts (.jsonl); a repeat is harmless."""
+    with session.campaign() as campaign, session.progress() as progress:
+        result = receiving.import_receipts(campaign, paths, progress=progress)
+    session.output.result(views.received(result))
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (notify,)
