@@ -164,10 +164,8 @@ class VaultServer:
                 json=body,
             )
             return _Answer.of(response)
-        except requests.exceptions.SSLError:
-            failure = KeyServiceError(
-                f"{self._address.name}: the server's certificate is not trusted", hint="name its CA with ?ca=PATH"
-            )
+        except requests.exceptions.SSLError as error:
+            failure = self._without_tls(trusted="CERTIFICATE_VERIFY_FAILED" not in str(error))
         except requests.exceptions.Timeout:
             failure = self._unavailable(KeyDelay.SLOW, "did not answer in time")
         except requests.exceptions.RequestException:
@@ -210,6 +208,17 @@ class VaultServer:
             f"{name}: the token's policy does not allow {capability!r} on {path}",
             problem=KeyProblem.DENIED,
             hint=f'path "{path}" {{ capabilities = ["{capability}"] }} in its policy allows it',
+        )
+
+    def _without_tls(self, *, trusted: bool) -> KeyServiceError | KeyServiceUnavailableError:
+        """A certificate that is not trusted stays so; the rest passes.
+
+        Seen to pass: what a PKCS #11 module on the same OpenSSL left in its error queue, found by the next connection.
+        """
+        if trusted:
+            return self._unavailable(KeyDelay.DOWN, "broke TLS off")
+        return KeyServiceError(
+            f"{self._address.name}: the server's certificate is not trusted", hint="name its CA with ?ca=PATH"
         )
 
     def _unavailable(self, delay: KeyDelay, what: str, retry_after: float | None = None) -> KeyServiceUnavailableError:

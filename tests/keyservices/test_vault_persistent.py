@@ -8,10 +8,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from migrator.core.errors import KeyDelay, KeyProblem, KeyServiceError, KeyServiceUnavailableError
+from migrator.core.settings import KeysSettings
+from migrator.key_routing import KeyServices
 from migrator.keyservices.vault import VaultKeyService
 from migrator.testing.keyservices import CONTEXT
+from tests.keyservices.test_pkcs11 import address, needs_softhsm
 from tests.keyservices.test_vault import token_in
-from tests.support import openbao
+from tests.support import openbao, softhsm
 from tests.support.openbao import Persistent
 
 RUNBOOK = Path(__file__).parent.parent.parent / "runbooks" / "key-least-privilege.md"
@@ -94,3 +97,20 @@ def test_the_servers_audit_file_has_no_secret(bao: Persistent, query: str) -> No
     text = bao.audit_file.read_text()
     assert "sixteen secret b" not in text
     assert "c2l4dGVlbiBzZWNyZXQgYg" not in text
+
+
+@needs_softhsm
+def test_tls_beside_a_token_of_the_same_openssl(
+    bao: Persistent, query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SoftHSM leaves errors where Python's TLS finds them: the call after that passes, for migrator tries again."""
+    softhsm.token()
+    monkeypatch.setenv("HSM_PIN", softhsm.PIN)
+    keys = {"service": f"vault:{bao.url}/transit/migrator?{query}", "regions": {"EU": f"pkcs11:{address()}"}}
+    services = KeyServices(KeysSettings.model_validate(keys), tmp_path)
+    remote = services.default()
+    wrapped = remote.wrap([(b"secret", CONTEXT)])[0]
+    assert isinstance(wrapped, bytes)
+    assert services.for_regions(["EU"]) is not None
+    for _ in range(3):
+        assert remote.unwrap([(wrapped, CONTEXT)]) == [b"secret"]
