@@ -2,8 +2,15 @@
 
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
+from datetime import UTC, datetime
+from pathlib import Path
 
+import dask.config
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 import migrator
 from migrator.core.errors import ConfigError, ExitStatus
@@ -129,3 +136,44 @@ def test_without_migrator_nothing_works(shared: Cluster) -> None:
     assert isinstance(error, WorkerRefusedError)
     assert "scheduler can't load migrator" in error.message
     assert migrator.__version__ in error.hint
+
+
+def certificate(folder: Path) -> dict[str, str]:
+    """A certificate that vouches for itself, as the settings that the runbook names."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cluster")])
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    settings = {"DASK_DISTRIBUTED__COMM__TLS__CA_FILE": str(folder / "cert.pem"),
+                "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}  # fmt: skip
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings[f"DASK_DISTRIBUTED__COMM__TLS__{role}__CERT"] = str(folder / "cert.pem")
+        settings[f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY"] = str(folder / "key.pem")
+    return settings
+
+
+def test_with_tls_nobody_gets_in_without_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings are those of `distributed`, from the environment; a coordinator that has none is turned away."""
+    monkeypatch.setattr("migrator.engines.dask._CONNECT_SECONDS", 1.0)
+    settings = certificate(tmp_path)
+    made = Cluster(settings, protocol="tls")
+    try:
+        given = dask.config.collect_env(settings)["distributed"]
+        with dask.config.set({"distributed": dask.config.merge(dask.config.get("distributed"), given)}):
+            made.start(1)
+            with DaskEngine(made.address).executor() as executor:
+                assert executor.submit(double, 2).result(PATIENCE) == 4
+        for address in (made.address, made.address.replace("tls:", "tcp:")):
+            with pytest.raises(ClusterUnavailableError, match="no Dask scheduler"):
+                _ = DaskEngine(address).workers
+    finally:
+        made.remove()

@@ -30,7 +30,9 @@ _RUN: Final = "from distributed.cli.dask_{program} import main; main()"
 class Cluster:
     """Scheduler and workers; ended, all of them, by `remove`."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None, *, protocol: str = "tcp") -> None:
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._protocol = protocol
         self._folder = TemporaryDirectory(prefix="migrator-dask-", ignore_cleanup_errors=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -41,7 +43,7 @@ class Cluster:
     @property
     def address(self) -> str:
         """The scheduler's."""
-        return f"tcp://127.0.0.1:{self._port}"
+        return f"{self._protocol}://127.0.0.1:{self._port}"
 
     @property
     def port(self) -> int:
@@ -113,13 +115,14 @@ class Cluster:
     def _process(
         self, program: str, options: list[str], env: Mapping[str, str], first: str = ""
     ) -> "subprocess.Popen[bytes]":
+        arguments = [*options, "--host", "127.0.0.1", "--protocol", self._protocol, "--no-dashboard"]
+        if program == "worker":
+            arguments += ["--memory-limit", "0", "--local-directory", self._folder.name]
         with (Path(self._folder.name) / "log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-c", f"{first}\n{_RUN.format(program=program)}", *options, "--host", "127.0.0.1",
-                 "--no-dashboard", *(["--memory-limit", "0", "--local-directory", self._folder.name]
-                                     if program == "worker" else [])],
+                [sys.executable, "-c", f"{first}\n{_RUN.format(program=program)}", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, **_SETTINGS, "PYTHONPATH": str(ROOT), **env},
+                env={**os.environ, **self._settings, "PYTHONPATH": str(ROOT), **env},
             )  # fmt: skip
 
 
