@@ -36,10 +36,13 @@ class PopulationWalk:
     def __init__(self, database: SourceDatabase, size: int) -> None:
         self._database = database
         self._size = size
+        self._native = False
 
     def pages(self) -> Iterator[list[Conversation]]:
         """Every conversation once. The order is that of (inbox, thread) from page to page, of ids within one."""
         after: Key | None = None
+        tables = (thread, thread_member, message)
+        self._native = all(self._database.sort_alike([t.c[name] for t in tables]) for name in ("inbox_id", "thread_id"))
         while True:
             page, after = self._database.run(partial(self._page, after=after))
             if page:
@@ -79,8 +82,10 @@ class PopulationWalk:
         return {key: [row[2] for row in rows] for key, rows in by_key if key in kinds}
 
     def _between(self, query: sa.Select[Any], table: sa.Table, after: Key | None, end: Key | None) -> sa.Select[Any]:
-        """Keys over `after` up to and with `end`, in bytewise order."""
-        columns = [self._database.bytewise(table.c.inbox_id), self._database.bytewise(table.c.thread_id)]
+        """Keys over `after` up to and with `end`: in the order of the primary keys, or bytewise where they differ."""
+        columns: list[sa.ColumnElement[Any]] = [table.c.inbox_id, table.c.thread_id]
+        if not self._native:
+            columns = list(map(self._database.bytewise, columns))
         key = sa.tuple_(*columns)
         query = query.where(table.c.inbox_id.is_not(None), table.c.thread_id.is_not(None)).order_by(*columns)
         if after is not None:

@@ -38,6 +38,13 @@ class _UndecodableRowError(Exception):
     """A row holds text that the driver's own decoding refuses."""
 
 
+_COLLATIONS = (
+    "SELECT attcollation, collisdeterministic FROM unnest(%s::text[], %s::text[]) AS wanted(relation, attribute) "
+    "JOIN pg_attribute ON attrelid = to_regclass(relation) AND attname = attribute "
+    "JOIN pg_collation ON pg_collation.oid = attcollation"
+)
+
+
 class SourceDatabase:
     """A database of somebody else's, as one process reads it."""
 
@@ -95,6 +102,17 @@ class SourceDatabase:
     def bytewise(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """A text column as it compares and sorts by its bytes."""
         return sa.collate(column, "C") if self.is_postgresql else column
+
+    def sort_alike(self, columns: Sequence[sa.Column[Any]]) -> bool:
+        """Whether text columns of several tables have one order between them, which is that of their indexes.
+
+        On PostgreSQL that is one collation, of the kind that tells any two texts apart.
+        """
+        if not self.is_postgresql:
+            return True
+        places = [[column.table.name for column in columns], [column.name for column in columns]]
+        rows = self.run(lambda connection: binary_rows(connection, _COLLATIONS, places))
+        return len(rows) == len(columns) and len(set(rows)) == 1 and bool(rows[0][1])
 
     def close(self) -> None:
         """Let go of all connections."""
