@@ -12,6 +12,7 @@ from migrator.notices import lint, messages, queue, templates
 from migrator.notices.cases import Known
 from migrator.notices.delivery import Job
 from migrator.notices.kinds import NoticeKind
+from migrator.notices.language import FaultyTemplateError
 from migrator.notices.outlets import Outlets
 from migrator.notices.queue import Entry, Errand, NoticeState, Stored
 from migrator.notices.routing import NoWay, Take, Told, Wait, Way, route
@@ -109,7 +110,10 @@ class Decider:
         if before is None or template is None:
             return None
         case = subject.known.circumstances(before.errand.notice_id, before.errand.occasion)
-        rendered = templates.render(template, subject.account, self._campaign.settings, before.queued_at, case)
+        try:
+            rendered = templates.render(template, subject.account, self._campaign.settings, before.queued_at, case)
+        except FaultyTemplateError:  # an older program had published it, and this one reads templates more strictly
+            return None
         return rendered if rendered.sha256 == before.rendered_sha256 else None
 
     def _template(self, row: Stored) -> Template | None:

@@ -182,7 +182,8 @@ class _Sender:
             identifier = account.account_id
             mine = known[identifier]
             if named is not None:
-                found[identifier] = (mine, [Errand(identifier, named)])
+                meant = _is_meant(named, rows.get(identifier, ()))
+                found[identifier] = (mine, [Errand(identifier, named)] if meant else [])
                 continue
             due = schedule.due(mine.case, self._schedule, self._quiet, self._campaign.settings.campaign.cutover_at, now)
             errands = [Errand(identifier, KINDS[step.kind].value, step.occasion) for step in due]
@@ -264,6 +265,12 @@ class _Sender:
             if outlet.trouble is not None:
                 outlet.trouble.changed = _KEPT
                 raise outlet.trouble
+
+
+def _is_meant(notice_id: str, rows: Sequence[Stored]) -> bool:
+    """A correction is for those who were told something before; other notices that are named are for everybody."""
+    told = any(row.told_at is not None and row.notice_id != notice_id for row in rows)
+    return told or notice_id != NoticeKind.CORRECTION
 
 
 def _settled(errands: Sequence[Errand], rows: Sequence[Stored]) -> bool:

@@ -190,6 +190,33 @@ def test_another_notice_is_another_message(tmp_path: Path) -> None:
     assert len(read_maildir(tmp_path / "outbox")) == 2
 
 
+def test_a_correction_is_for_those_who_were_told(tmp_path: Path) -> None:
+    """Who has had no notice yet gets the right one, not word of a wrong one; each gets one correction."""
+    with opened(tmp_path, [account_row("ana")]) as campaign:
+        assert _send(campaign).sent == 1
+        put_accounts(tmp_path, [account_row("late")])
+        assert _send(campaign, "correction") == SendResult(sent=1, already=1)
+        assert _send(campaign, "correction") == SendResult(already=2)
+        assert [m["To"] for m in read_maildir(tmp_path / "outbox")] == ["ana@example.org"] * 2
+        assert _send(campaign).sent == 1
+
+
+def test_what_an_older_program_had_published_can_be_read_no_more(tmp_path: Path) -> None:
+    """A notice that was queued in words that are no template today is decided anew, in those of today."""
+    with opened(tmp_path, [account_row("ana")]) as campaign:
+        _send(campaign)
+        with campaign.database.write("notices-sent") as connection:
+            connection.execute(
+                tables.notice_template.update().values(source="Subject: S\n\n{% if minor %}A{% endif %}\n")
+            )
+            connection.execute(tables.notice_template.update().values(version="1"))
+            connection.execute(
+                tables.notice.update().values(version="1", state="queued", sent_at=None, accepted_at=None)
+            )
+        assert _send(campaign).sent == 1
+        assert notice_rows(campaign)["ana"]["version"] == "2"
+
+
 @pytest.mark.parametrize("sender", ["nobody", "a@example.org, b@example.org"])
 def test_a_bad_sender_sends_nothing(tmp_path: Path, sender: str) -> None:
     """The setting is refused before the first account is looked at."""
