@@ -51,6 +51,10 @@ class PatientKeyService:
         """The key in full, as it is recorded."""
         return self._service.name
 
+    def answers_to(self, name: str) -> bool:
+        """Whether it unwraps what the service of that name wrapped."""
+        return self._service.answers_to(name)
+
     def wrap(self, items: Items) -> Answers:
         """Wrap (secret, context) pairs under the newest version of the key."""
         return self._checked(self._ask("wrap", self._service.wrap, items), frozenset(_PROBLEMS))
@@ -126,6 +130,7 @@ class KeyServices:
     def named(self, name: str) -> PatientKeyService:
         """The service that recorded `name` beside what it wrapped."""
         failure: KeyServiceError | KeyServiceUnavailableError | None = None
+        sibling: PatientKeyService | None = None
         for address in self.addresses():
             try:
                 service = self.at(address)
@@ -137,6 +142,10 @@ class KeyServices:
                 continue
             if service.name == name:
                 return service
+            if service.answers_to(name):
+                sibling = sibling or service
+        if sibling is not None:
+            return sibling
         raise failure or KeyServiceError(
             f"no configured key service is {name!r}, which wrapped this key",
             problem=KeyProblem.MISCONFIGURED,

@@ -56,6 +56,10 @@ class AwsKeyService:
         """`awskms:` and the key's ARN."""
         return f"awskms:{self._arn}"
 
+    def answers_to(self, name: str) -> bool:
+        """To its own name, and for a multi-region key to those of the same key in other regions."""
+        return _sibling(name) == _sibling(self.name)
+
     @classmethod
     def open(cls, address: str, *, directory: Path) -> "AwsKeyService":  # noqa: ARG003 - boto3 knows its own files
         """Find the key; `KeyServiceError` if it is missing, disabled, about to be deleted or not for encryption."""
@@ -159,6 +163,14 @@ class AwsKeyService:
 def _session() -> Any:
     """One for the process: making one reads megabytes of service descriptions (0.3 s)."""
     return boto3.session.Session()
+
+
+def _sibling(name: str) -> str:
+    """A key's name without its region where the key is a multi-region one, whose replicas have one key id."""
+    parts = name.split(":")
+    if len(parts) == 7 and parts[6].startswith("key/mrk-"):
+        parts[4] = "*"
+    return ":".join(parts)
 
 
 def _client(address: str) -> Any:

@@ -40,6 +40,10 @@ class KeyService(Protocol):
         """The key in full (ARN, mount and key, folder and name), recorded beside each wrapped key."""
         ...
 
+    def answers_to(self, name: str) -> bool:
+        """Whether it unwraps what the service of that name wrapped: its own name, or that of a replica of its key."""
+        ...
+
     @classmethod
     def open(cls, address: str, *, directory: Path) -> "KeyService":
         """Open by what follows `kind:` in its address; relative paths are below `directory`. Creates nothing."""

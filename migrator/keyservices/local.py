@@ -63,6 +63,10 @@ class LocalKeyService:
         """`local:DIR#NAME`, DIR as it is configured: moving the whole campaign folder orphans nothing."""
         return self._name
 
+    def answers_to(self, name: str) -> bool:
+        """To its own name."""
+        return name == self.name
+
     @classmethod
     def open(cls, address: str, *, directory: Path) -> "LocalKeyService":
         """Read the keyset; `KeyServiceError` if it is missing, open to others, or not an AES-GCM keyset of Tink's."""

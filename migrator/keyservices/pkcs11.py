@@ -66,6 +66,10 @@ class Pkcs11KeyService:
         """The URI's path: the token and the key, not how this process gets there."""
         return self._uri.name
 
+    def answers_to(self, name: str) -> bool:
+        """To its own name."""
+        return name == self.name
+
     @classmethod
     def open(cls, address: str, *, directory: Path) -> "Pkcs11KeyService":
         """Find the key and log in; `KeyServiceError` if it is missing, extractable, or not for AES encryption."""

@@ -48,6 +48,10 @@ class VaultKeyService:
         """`vault:<address>/<mount>/<key>`, and the namespace where there is one."""
         return self._address.name
 
+    def answers_to(self, name: str) -> bool:
+        """To its own name."""
+        return name == self.name
+
     @classmethod
     def open(cls, address: str, *, directory: Path) -> "VaultKeyService":
         """Look at the key; `KeyServiceError` if it is missing or not a derived key that encrypts."""

@@ -150,6 +150,8 @@ class KeyServiceConformance(ABC):
         """The name recorded beside a wrapped key finds the service again."""
         assert self.service().name == self.service().name
         assert ":" in self.service().name
+        assert self.service().answers_to(self.service().name)
+        assert not self.service().answers_to(self.service().name + "x")
 
     def test_stays_in_its_process(self) -> None:
         """A service, which may hold keys or credentials, is not pickled into another process."""

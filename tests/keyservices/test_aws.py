@@ -13,6 +13,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from migrator.core.errors import KeyDelay, KeyProblem, KeyServiceError, KeyServiceUnavailableError
+from migrator.core.settings import KeysSettings
+from migrator.key_routing import KeyServices
 from migrator.keyservices import aws
 from migrator.keyservices.aws import AwsKeyService
 from migrator.keyservices.interface import KeyRefusal, KeyService, RefusalKind
@@ -209,6 +211,20 @@ def test_a_replica_of_a_multi_region_key_is_a_key_of_its_region() -> None:
     replica = opened(arn.replace(moto.REGION, "us-east-1"))
     assert replica.name == f"awskms:{arn.replace(moto.REGION, 'us-east-1')}"
     assert isinstance(replica.wrap([(b"secret", CONTEXT)])[0], bytes)
+    assert replica.answers_to(f"awskms:{arn}")
+    assert not replica.answers_to(f"awskms:{new_key(MultiRegion=True)}")
+    assert not opened(new_key()).answers_to(f"awskms:{arn}")
+
+
+def test_where_a_region_is_away_its_replica_is_named_instead(tmp_path: Path) -> None:
+    """What the primary wrapped is asked of the replica, once that stands in the configuration."""
+    arn = new_key(MultiRegion=True)
+    administrator().replicate_key(KeyId=arn.rpartition("/")[2], ReplicaRegion="us-east-1")
+    replica = arn.replace(moto.REGION, "us-east-1")
+    services = KeyServices(KeysSettings(service=f"awskms:{replica}"), tmp_path)
+    assert services.named(f"awskms:{arn}").name == f"awskms:{replica}"
+    with pytest.raises(KeyServiceError, match="no configured key service"):
+        services.named(f"awskms:{new_key()}")
 
 
 @pytest.mark.parametrize("code", ["IncorrectKeyException", "InvalidCiphertextException"])

@@ -3,18 +3,22 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from migrator.core.errors import KeyDelay, KeyProblem, KeyServiceError, KeyServiceUnavailableError
+from migrator.key_probe import probe
 from migrator.keyservices import vault_server
 from migrator.keyservices.interface import KeyRefusal, KeyService, RefusalKind
 from migrator.keyservices.vault import MAX_BATCH, VaultKeyService, VaultSigner
 from migrator.keyservices.vault_server import VaultAddress, VaultServer
 from migrator.testing.keyservices import CONTEXT, OTHER_CONTEXT, KeyServiceConformance
+from tests.campaign_spec import campaign_spec
 from tests.support import openbao
 from tests.support.openbao import Server
 from tests.support.secrecy import told_by
@@ -323,7 +327,45 @@ def test_a_token_that_is_none(bao: Server, tmp_path: Path, token: str) -> None:
     assert token not in told_by_its_words(caught.value)
 
 
+def test_preflight_names_the_missing_permission(bao: Server, tmp_path: Path) -> None:
+    """With the campaign's own context, on a server whose policy allows to encrypt alone."""
+    key = bao.key()
+    spec = campaign_spec(tmp_path)
+    reference = token_in(tmp_path, bao.token(ENCRYPT_ONLY))
+    with pytest.raises(KeyServiceError, match="it wraps, but can't unwrap") as caught:
+        probe(spec, f"vault:{bao.url}/transit/{key}?token={reference}")
+    assert f"transit/decrypt/{key}" in caught.value.message
+    allowed = ENCRYPT_ONLY + 'path "transit/decrypt/*" { capabilities = ["update"] }'
+    reference = token_in(tmp_path, bao.token(allowed))
+    found = probe(spec, f"vault:{bao.url}/transit/{key}?token={reference}")
+    assert f"transit/rewrap/{key}" in found.lacks_rewrap
+
+
 # --- secrets ---
+
+
+def test_the_token_is_not_taken_to_another_host() -> None:
+    """A standby that sends its callers elsewhere is told as one; nobody is followed."""
+    asked: list[str] = []
+
+    class Standby(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(307)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Standby) as standby:
+        Thread(target=standby.serve_forever, daemon=True).start()
+        with pytest.raises(KeyServiceUnavailableError, match="is a standby") as caught:
+            VaultKeyService.open(f"http://127.0.0.1:{standby.server_address[1]}/transit/k", directory=Path())
+        standby.shutdown()
+    assert caught.value.delay is KeyDelay.DOWN
+    assert "/elsewhere" not in asked
 
 
 @pytest.mark.parametrize("trouble", [*KeyDelay, KeyProblem.DENIED, KeyProblem.DISABLED, KeyProblem.UNKNOWN_KEY])

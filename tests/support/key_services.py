@@ -51,6 +51,10 @@ class SwitchedKeyService:
         """As the keyset, if the switch lets it."""
         return self._refusals(items) or self._real.rewrap(items)
 
+    def answers_to(self, name: str) -> bool:
+        """To its own name."""
+        return name == self.name
+
     def version(self, wrapped: bytes) -> str:
         """As the keyset has it."""
         return self._real.version(wrapped)

@@ -26,6 +26,10 @@ class InHouseKeyService:
         """`inhouse:FILE`."""
         return self._name
 
+    def answers_to(self, name: str) -> bool:
+        """To its own name."""
+        return name == self.name
+
     @classmethod
     def open(cls, address: str, *, directory: Path) -> "InHouseKeyService":
         """Read the key."""
