@@ -106,12 +106,12 @@ class Watch:
         """What was counted since the last `resume`."""
         table = tables.notice
         since = read(connection, campaign.name).resumed_at or ""
-        tried = sa.func.coalesce(table.c.sent_at, table.c.queued_at) >= since
+        tried = sa.func.coalesce(table.c.sent_at, table.c.queued_at) > since
         bounced = sa.and_(table.c.state.in_((NoticeState.BOUNCED.value, NoticeState.FAILED.value)), tried)
         query = sa.select(
-            sa.func.count(sa.case((sa.or_(table.c.sent_at >= since, bounced), 1))),
+            sa.func.count(sa.case((sa.or_(table.c.sent_at > since, bounced), 1))),
             sa.func.count(sa.case((bounced, 1))),
-            sa.func.count(sa.case((table.c.complained_at >= since, 1))),
+            sa.func.count(sa.case((table.c.complained_at > since, 1))),
         )
         sent, bounces, complaints = connection.execute(query).one()
         return cls(campaign.settings.notify, sent, bounces, complaints)

@@ -4,6 +4,8 @@ No ids of accounts or conversations, no content: what it says may be shown to an
 """
 
 import json
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,6 +18,7 @@ from migrator.core.lifecycle import RunState
 from migrator.database import tables
 from migrator.execution import runs
 from migrator.execution.runs import Run
+from migrator.notices import status
 
 SCHEMA: Final = "migrator.report/1"
 
@@ -52,6 +55,7 @@ def summary_of(campaign: Campaign, connection: sa.Connection, run: Run) -> dict[
         "authorizations": _authorizations(connection),
         "exports": _exports(connection),
         "notices": _counts(connection, tables.notice.c.state),
+        "notice_campaign": _notice_campaign(connection, campaign.clock.now()),
         "verification": _verification(connection, run.run_id),
         "audit": _audit(campaign, connection, run.run_id),
         "reconciles": _reconciles(run, outcomes, plan, history),
@@ -172,6 +176,18 @@ def _exports(connection: sa.Connection) -> dict[str, Any]:
 def _counts(connection: sa.Connection, column: sa.Column[Any]) -> dict[str, int]:
     query = sa.select(column, sa.func.count()).group_by(column).order_by(column)
     return dict(connection.execute(query).all())
+
+
+def _notice_campaign(connection: sa.Connection, now: datetime) -> dict[str, Any]:
+    """Each notice as `notify status` counts it, with the digests of its texts; no addresses, no accounts."""
+    notice, template = tables.notice.c, tables.notice_template.c
+    found: dict[str, Any] = {}
+    for notice_id in connection.scalars(sa.select(notice.notice_id).distinct().order_by(notice.notice_id)).all():
+        counted = asdict(status.counts(connection, notice_id, now))
+        texts = sa.select(template.version, template.locale, template.sha256).where(template.notice_id == notice_id)
+        counted["templates"] = {f"{version}.{locale}": sha256 for version, locale, sha256 in connection.execute(texts)}
+        found[notice_id] = counted
+    return found
 
 
 def _verification(connection: sa.Connection, run_id: str) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Campaigns on synthetic stores for tests of the command line, each brought to the point that a test begins at."""
 
+import mailbox
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from migrator.core.progress import NoProgress
 from migrator.execution import coordinator
 from migrator.execution.coordinator import RunOptions
 from migrator.planning import making
+from tests.notices.test_receipts import bounce
 from tests.support import campaigns, operators
 from tests.support.campaigns import ANSWERED, NAME, NOTICED, RUN
 from tests.support.key_services import rotate_keyset
@@ -113,6 +115,12 @@ def change(folder: Path, statement: str) -> None:
     connection = sqlite3.connect(folder / "migrator.db", isolation_level=None)
     connection.execute(statement)
     connection.close()
+
+
+def bounced(folder: Path) -> None:
+    """A notice came back, into a Maildir that the operator reads."""
+    key = ask(folder, "SELECT delivery_key FROM migrator_notice WHERE state = 'sent' ORDER BY account_id LIMIT 1")
+    mailbox.Maildir(folder / "bounces").add(bounce(message_id=f"<{key}@localhost>"))
 
 
 def ask(folder: Path, query: str) -> str:
