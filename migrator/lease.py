@@ -23,8 +23,8 @@ import sqlalchemy as sa
 
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time, parse_time
-from migrator.core.errors import DatabaseError, LeaseHeldError
-from migrator.database import tables
+from migrator.core.errors import RESUMABLE, DatabaseError, LeaseHeldError
+from migrator.database import locks, tables
 from migrator.database.bulk import insert_unless_there
 from migrator.database.connect import Database
 
@@ -73,6 +73,14 @@ def require_free(campaign: Campaign) -> None:
     """Raise `LeaseHeldError` while somebody is at work: that comes before anything else there is to say."""
     with campaign.database.read() as connection:
         _refuse_held(holder_of(connection, campaign.name), campaign.name)
+
+
+def require(connection: sa.Connection, name: str, lease: Lease, *, hint: str) -> None:
+    """The fence: the caller's transaction counts only while the lease is its process's; else `LeaseHeldError`."""
+    table = tables.lease
+    token = connection.scalar(locks.shared(sa.select(table.c.token).where(table.c.campaign == name)))
+    if lease.lost.is_set() or token != lease.token:
+        raise LeaseHeldError("the campaign's lease was lost to another process", hint=hint, changed=RESUMABLE)
 
 
 def is_held(connection: sa.Connection, name: str, lease: Lease) -> bool:

@@ -43,6 +43,8 @@ conversation = Table(
     Column("message_count", BigInteger, nullable=False, server_default="0"),
     Column("gap_count", BigInteger, nullable=False, server_default="0"),
     Column("source_through", Text),
+    # When its ciphertext left the source: from then on there is nothing to go back to.
+    Column("retired_at", String(40)),
 )
 
 message = Table(
@@ -283,6 +285,8 @@ export = Table(
     # Null: sealed and usable as far as anyone knows; else why the whole export counts as absent.
     Column("refused", String(32)),
     Column("recorded_at", String(40), nullable=False),
+    # Its sealed parts are gone, its manifest stays as evidence.
+    Column("destroyed_at", String(40)),
     Index("migrator_export_account", "account_id"),
 )
 
@@ -356,6 +360,29 @@ rehearsal = Table(
     Column("waiver", Text),
     Column("recorded_at", String(40), nullable=False),
     Column("recorded_by", Text, nullable=False),
+)
+
+# A campaign made final: what goes, how far it got, and what was certified.
+finalization = Table(
+    "migrator_finalization",
+    metadata,
+    Column("finalization_id", String(64), primary_key=True),
+    Column("finalization_no", BigInteger, nullable=False, unique=True),
+    Column("run_id", String(64), nullable=False),
+    # `migrated`: the source's ciphertext of what readers see; `sealed`: all that stayed sealed.
+    Column("what", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    # Where it goes on, and what was about to be deleted when it was left: JSON.
+    Column("through", Text, nullable=False),
+    Column("pending", Text),
+    Column("conversations", BigInteger, nullable=False, server_default="0"),
+    Column("messages", BigInteger, nullable=False, server_default="0"),
+    Column("exports", BigInteger, nullable=False, server_default="0"),
+    Column("recipient_keys", BigInteger, nullable=False, server_default="0"),
+    Column("kept_conversations", BigInteger, nullable=False, server_default="0"),
+    Column("kept_exports", BigInteger, nullable=False, server_default="0"),
+    Column("started_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
 )
 
 plan_item = Table(

@@ -51,7 +51,10 @@ def exports_of(
                 table.c.recipient_key_id, table.c.refused,
             )
             .join(table, table.c.export_no == listed.c.export_no)
-            .where(listed.c.conversation_id.in_(chunk), listed.c.export_no <= last_export_no)
+            .where(
+                listed.c.conversation_id.in_(chunk), listed.c.export_no <= last_export_no,
+                table.c.destroyed_at.is_(None),
+            )
         )  # fmt: skip
         for conversation_id, export_no, export_id, account_id, kind, key_id, refused in connection.execute(query):
             if account_id not in wanted[conversation_id]:

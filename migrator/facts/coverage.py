@@ -71,7 +71,8 @@ def _exports(connection: sa.Connection, numbers: Collection[int]) -> dict[int, t
     """Account and kind of those exports that count."""
     table = tables.export
     query = sa.select(table.c.export_no, table.c.account_id, table.c.kind).where(
-        sa.or_(table.c.refused.is_(None), table.c.refused == RefusalReason.SCOPE_TOO_BROAD.value)
+        sa.or_(table.c.refused.is_(None), table.c.refused == RefusalReason.SCOPE_TOO_BROAD.value),
+        table.c.destroyed_at.is_(None),
     )
     return {row[0]: (row[1], row[2]) for row in rows_among(connection, query, table.c.export_no, numbers)}
 

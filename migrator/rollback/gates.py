@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 
-from migrator.audit.events import EventType
 from migrator.core.errors import GateError
 from migrator.core.lifecycle import RunState
 from migrator.core.outcomes import Outcome
@@ -49,15 +48,11 @@ def _waiting_run(run_id: str) -> sa.Select[tuple[str]]:
 
 
 def require_not_final(connection: sa.Connection, run_id: str) -> None:
-    """Refuse once the source's ciphertext was retired: there is nothing left to go back to."""
-    outbox_table = tables.outbox
-    retired = connection.scalar(
-        sa.select(outbox_table.c.outbox_no)
-        .where(outbox_table.c.type == EventType.SOURCE_RETIRED.value, outbox_table.c.run_id == run_id)
-        .limit(1)
-    )
-    if retired is not None:
+    """Refuse from the moment in which the source's ciphertext begins to go: there is nothing left to go back to."""
+    table = tables.finalization
+    found = connection.scalar(sa.select(table.c.finalization_id).order_by(table.c.finalization_no).limit(1))
+    if found is not None:
         raise GateError(
-            f"run {run_id} is final: the source of its conversations was retired",
-            hint="their history exists only under server-side keys now",
+            f"run {run_id} is final: {found} has begun to retire the source of what was migrated",
+            hint="its history exists only under server-side keys now",
         )

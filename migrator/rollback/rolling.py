@@ -22,7 +22,7 @@ from migrator import lease as leases
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
-from migrator.core.errors import RESUMABLE, GateError, LeaseHeldError
+from migrator.core.errors import RESUMABLE, GateError
 from migrator.core.lifecycle import RunState, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.core.progress import Progress
@@ -32,6 +32,7 @@ from migrator.lease import Lease
 from migrator.rollback.gates import require_last, require_not_final
 from migrator.rollback.undoing import take_back
 
+_GOES_ON = "`migrator rollback` goes on where it was left"
 _BATCH_CONVERSATIONS = 500
 _BATCH_MESSAGES = 50_000
 """Together in one transaction; a longer conversation has one of its own, whatever its length."""
@@ -132,16 +133,7 @@ class _Rollback:
             after = batch[-1]
 
     def _require_lease(self, connection: sa.Connection) -> None:
-        """The fence: the transaction counts only while the lease is this process's."""
-        table = tables.lease
-        query = sa.select(table.c.token).where(table.c.campaign == self._campaign.name)
-        token = connection.scalar(locks.shared(query))
-        if self._lease.lost.is_set() or token != self._lease.token:
-            raise LeaseHeldError(
-                "the campaign's lease was lost to another process",
-                hint="`migrator rollback` goes on where it was left",
-                changed=RESUMABLE,
-            )
+        leases.require(connection, self._campaign.name, self._lease, hint=_GOES_ON)
 
     def _finish(self) -> RollbackResult:
         now = self._campaign.clock.now()
@@ -151,7 +143,7 @@ class _Rollback:
             if left is not None:
                 raise GateError(
                     "a conversation of this run was shown while it was rolled back",
-                    hint="`migrator rollback` goes on where it was left",
+                    hint=_GOES_ON,
                     changed=RESUMABLE,
                 )
             run = tables.run

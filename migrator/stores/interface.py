@@ -1,4 +1,4 @@
-"""The port to a message store. Implementations only read.
+"""The port to a message store. Implementations only read; what makes a campaign final is an `Eraser` of its own.
 
 Order everywhere is bytewise on UTF-8, which Python's order of `str` equals. Every method raises `SourceError` when the
 store as a whole can't be read; what is wrong with one row costs that row or its conversation only.
@@ -14,6 +14,37 @@ KeySlot = Hashable
 """What a scheme's keys are filed under within a conversation; Labyrinth: (epoch id, version)."""
 
 
+Place = tuple[str, int, str]
+"""A message's place: conversation id, time in milliseconds, message id."""
+
+
+class Eraser(Protocol):
+    """Deletes ciphertext from a source. Each call is one transaction, and does nothing the second time.
+
+    Raises `SourceError`; what an id leads to nowhere is passed over.
+    """
+
+    def count(self, places: Sequence[Place]) -> int:
+        """How many of the messages are there."""
+        ...
+
+    def erase(self, places: Sequence[Place]) -> None:
+        """Delete messages."""
+        ...
+
+    def count_all(self, conversation_ids: Sequence[str]) -> int:
+        """How many messages some conversations have, whatever their rows hold."""
+        ...
+
+    def erase_all(self, conversation_ids: Sequence[str]) -> None:
+        """Delete all messages of some conversations."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
 class MessageStore(Protocol):
     """A source of conversations, read in pages, from any number of processes."""
 
@@ -26,6 +57,11 @@ class MessageStore(Protocol):
     @classmethod
     def open(cls, url: str, *, population_page: int = 5000) -> "MessageStore":
         """Open the store at a SQLAlchemy URL; relative SQLite paths are already absolute."""
+        ...
+
+    @classmethod
+    def open_eraser(cls, url: str) -> Eraser:
+        """Open what deletes from the store at a SQLAlchemy URL."""
         ...
 
     def identity(self) -> str:
@@ -49,7 +85,10 @@ class MessageStore(Protocol):
         ...
 
     def on_hold(self, account_ids: Sequence[str], now: datetime) -> set[str]:
-        """Which of these accounts a legal hold is on; one whose end can't be read, or is still to come, counts."""
+        """Which of these accounts a legal hold is on; one whose end can't be read, or is still to come, counts.
+
+        `SourceError` where the store can't tell: nothing may be deleted then.
+        """
         ...
 
     def devices(self, device_ids: Sequence[str]) -> dict[str, Device]:
@@ -58,6 +97,10 @@ class MessageStore(Protocol):
 
     def devices_of(self, account_ids: Sequence[str]) -> list[Device]:
         """The devices of some accounts, by account and id; ones whose row can't be understood are left out."""
+        ...
+
+    def attachments(self, conversation_ids: Sequence[str]) -> int:
+        """How many attachments some conversations have that migrator did not re-wrap; `SourceError` where it can't tell."""
         ...
 
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:

@@ -24,9 +24,19 @@ from migrator.core.model import Account, Conversation, Cursor, Device, MessageRo
 from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
 from migrator.stores.interface import KeySlot
+from migrator.stores.labyrinth_erasing import LabyrinthEraser
 from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
-from migrator.stores.labyrinth_tables import REQUIRED, account, device, legal_hold, message, thread, thread_member
+from migrator.stores.labyrinth_tables import (
+    REQUIRED,
+    account,
+    attachment,
+    device,
+    legal_hold,
+    message,
+    thread,
+    thread_member,
+)
 from migrator.stores.labyrinth_walk import PopulationWalk, conversations_of
 from migrator.stores.source_database import SourceDatabase, bound, raw_rows
 
@@ -66,6 +76,11 @@ class LabyrinthStore:
             database.close()
             raise
         return cls(database, population_page)
+
+    @classmethod
+    def open_eraser(cls, url: str) -> LabyrinthEraser:
+        """Open what deletes from the store; `SourceError` where that can't be."""
+        return LabyrinthEraser.open(url)
 
     def identity(self) -> str:
         """SHA-256 in hex over the kind, the location and the oldest accounts.
@@ -109,6 +124,7 @@ class LabyrinthStore:
 
     def on_hold(self, account_ids: Sequence[str], now: datetime) -> set[str]:
         """Which of these accounts a legal hold is on."""
+        self._database.require_tables((legal_hold,))
         found = self._by_id(_HOLDS, legal_hold.c.account_id, account_ids)
         return {account_id for account_id, released_at in found if not meaning.is_over(released_at, now)}
 
@@ -121,6 +137,13 @@ class LabyrinthStore:
         """The devices of some accounts, by account and id; ones whose row can't be understood are left out."""
         found = map(meaning.device, self._by_id(_DEVICES, device.c.account_id, account_ids))
         return sorted((known for known in found if known is not None), key=lambda d: (d.account_id, d.device_id))
+
+    def attachments(self, conversation_ids: Sequence[str]) -> int:
+        """Rows of attachments."""
+        self._database.require_tables((attachment,))
+        keys = list(_keys(conversation_ids).values())
+        found = self._database.run(partial(_ATTACHMENTS.rows, keys=keys))
+        return sum(rows[0][0] for rows in found.values() if rows)
 
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """The (epoch id, version) pairs of some conversations' messages; odd ones need no key and are left out."""
@@ -192,6 +215,7 @@ class LabyrinthStore:
 _ACCOUNTS = sa.select(*[account.c[name] for name in meaning.ACCOUNT_COLUMNS])
 _DEVICES = sa.select(*[device.c[name] for name in meaning.DEVICE_COLUMNS])
 _HOLDS = sa.select(legal_hold.c.account_id, legal_hold.c.released_at)
+_ATTACHMENTS = KeyedQuery(attachment, sa.select(sa.func.count()).group_by(attachment.c.inbox_id))
 _SLOTS = KeyedQuery(message, sa.select(message.c.epoch_id, message.c.version).distinct())
 _SOME_SLOT = KeyedQuery(
     message,

@@ -76,6 +76,16 @@ def misinformed(folder: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("[notify]\n", '[notify]\ntemplates = "notices"\n'))
 
 
+def out_of_its_window(folder: Path) -> None:
+    """A run was completed whose rollback window is over at once, in a store without attachments."""
+    path = folder / "migrator.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("rollback_window_days = 30", "rollback_window_days = 0"), encoding="utf-8")
+    with sqlite3.connect(folder / "store.db") as store:
+        store.execute("DELETE FROM attachment")
+    executed(folder)
+
+
 def stopped(folder: Path) -> None:
     """A run was interrupted at its first checkpoint."""
     executed(folder, StopReason.INTERRUPTED)

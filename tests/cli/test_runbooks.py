@@ -23,6 +23,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "a-run-that-stopped": campaigns.stopped,
     "verification-mismatch": campaigns.damaged,
     "rollback": campaigns.executed,
+    "making-it-final": campaigns.out_of_its_window,
     "late-keys": campaigns.executed,
     "audit-review": campaigns.executed,
     "a-wrong-notice": campaigns.misinformed,

@@ -1,0 +1,44 @@
+"""finalize: the end of a campaign."""
+
+from typing import Final
+
+import click
+
+from migrator import finalization
+from migrator.cli.command import AUDITED, Command
+from migrator.cli.session import Session
+from migrator.cli.views import ending as views
+from migrator.core.errors import ExitStatus
+
+
+@click.command(cls=Command, statuses=(*AUDITED, ExitStatus.LEASE_HELD, ExitStatus.GATE))
+@click.argument("run", required=False, metavar="[RUN]")
+@click.option("--sealed", is_flag=True, help="Shred what stayed sealed, once its grace period is over.")
+@click.option("--dry-run", is_flag=True, help="List what would go, and delete nothing.")
+@click.option("--confirm", metavar="NAME", help="The campaign's name, which is always asked for.")
+@click.pass_obj
+def finalize(session: Session, run: str | None, sealed: bool, dry_run: bool, confirm: str | None) -> None:
+    """Delete the source's ciphertext of what was migrated and verified, the exports, and the recipient keys.
+
+    There is no way back: `migrator rollback` refuses from then on. What is under a legal hold stays. RUN, if given,
+    must be the latest. Killed at any moment, it goes on when it is called again.
+    """
+    if dry_run:
+        with session.campaign(read_only=True) as campaign, campaign.database.read() as connection:
+            preview = finalization.preview(campaign, connection, run, sealed=sealed)
+            totals = views.Totals()
+            with session.output.listing("migrator.finalization_preview/1", "conversations", "conversation") as listing:
+                for identifier, messages in preview.conversations:
+                    totals.add(messages)
+                    if not listing.add(views.conversation(identifier, messages), f"{messages:>9,} {identifier}"):
+                        break
+            session.output.text(*views.previewed(preview, totals))
+        return
+    with session.campaign() as campaign, session.progress() as progress:
+        if confirm is None and session.may_ask():
+            confirm = session.ask("This deletes people's ciphertext for good. Type the campaign's name to go on")
+        result = finalization.finalize(campaign, run, sealed=sealed, confirm=confirm, progress=progress)
+    session.output.result(views.finalized(result))
+
+
+COMMANDS: Final[tuple[click.Command, ...]] = (finalize,)

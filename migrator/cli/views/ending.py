@@ -1,0 +1,73 @@
+"""Views of the end of a campaign."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from migrator.cli.output import View
+from migrator.cli.views.text import counted
+from migrator.finalization import Finalized, Preview
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a listing has shown."""
+
+    conversations: int = 0
+    messages: int = 0
+
+    def add(self, messages: int) -> None:
+        """One more conversation."""
+        self.conversations += 1
+        self.messages += messages
+
+
+def conversation(identifier: str, messages: int) -> dict[str, Any]:
+    """One conversation that would go."""
+    return {"conversation_id": identifier, "messages": messages}
+
+
+def previewed(found: Preview, totals: Totals) -> list[str]:
+    """What a dry run comes to, for people."""
+    lines = [
+        "",
+        f"would leave the source: {_of(totals.messages, totals.conversations)}; nothing was deleted",
+    ]
+    if found.kept:
+        lines.append(f"under a legal hold, and kept: {counted(found.kept, 'conversation')}")
+    if found.refusal:
+        lines.append(f"it would be refused now: {found.refusal}")
+    return lines
+
+
+def _of(messages: int, conversations: int) -> str:
+    return f"{counted(messages, 'message')} of {counted(conversations, 'conversation')}"
+
+
+def finalized(result: Finalized) -> View:
+    """A finalisation, over all of its sessions."""
+    row, counts = result.row, result.row.counts
+    done = "already final" if result.already else "final"
+    lines = [
+        f"{done}: {row.finalization_id}",
+        f"{_of(counts['messages'], counts['conversations'])} left the source",
+        f"{counted(counts['exports'], 'export')} and {counted(counts['recipient_keys'], 'recipient key')} destroyed",
+    ]
+    kept = counts["kept_conversations"], counts["kept_exports"]
+    if any(kept):
+        lines.append(
+            f"under a legal hold, and kept: {counted(kept[0], 'conversation')}, {counted(kept[1], 'export')}; "
+            "call it again when the hold is released"
+        )
+    lines.append(f"the certificate is in {result.certificate}")
+    return View(
+        document={
+            "schema": "migrator.finalization/1",
+            "finalization_id": row.finalization_id,
+            "run_id": row.run_id,
+            "what": row.what.value,
+            "already": result.already,
+            **counts,
+            "certificate": str(result.certificate),
+        },
+        lines=lines,
+    )

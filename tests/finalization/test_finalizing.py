@@ -1,0 +1,442 @@
+"""A campaign made final: exactly what readers see leaves the source, whatever interrupts it; holds are kept (G7)."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from fixtures.shape import FaultShares, Shape, UserShares
+from migrator import evidence, reading
+from migrator.campaign import CampaignSpec, open_campaign
+from migrator.core.errors import GateError, SourceError, UsageError
+from migrator.core.notes import open_note
+from migrator.core.progress import NoProgress
+from migrator.finalization import Finalized, Preview, finalize, preview, retiring, shredding
+from migrator.planning.making import make_plan
+from migrator.rollback import rollback
+from migrator.stores.labyrinth_erasing import LabyrinthEraser
+from tests.execution.bench import Bench
+from tests.support.campaigns import CUTOVER, NAME, RUN, at, small_campaign
+from tests.verification.support import Killed, database, rows, run, tamper
+from tests.verification.test_verifying import verified
+
+DAY = timedelta(days=1)
+WINDOW = 30 * DAY
+PLACES = "SELECT inbox_id || '/' || thread_id, sent_at, CAST(message_id AS BLOB) FROM message"
+MIGRATED = (
+    "SELECT c.conversation_id, m.sent_at, CAST(m.message_id AS BLOB) "
+    "FROM migrator_message m JOIN migrator_conversation c USING (conversation_no) WHERE c.mode = 'server'"
+)
+SHAPE = Shape(
+    accounts=16, conversations=18, messages=260, users=UserShares.none(refuse=0.1, partial_export=0.3),
+    faults=FaultShares(empty=0.05, flipped=0.01),
+)  # fmt: skip
+"""Whole conversations and ones with gaps, and some that stay sealed."""
+_FOLDERS: list[TemporaryDirectory[str]] = []
+_COUNTS = "conversations, messages, exports, recipient_keys, kept_conversations, kept_exports"
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> CampaignSpec:
+    """A campaign that was executed and verified, the day after its rollback window, which no attachment is in."""
+    shutil.copytree(_verified().directory, tmp_path / "campaign")
+    return replace(at(_verified(), RUN + WINDOW), directory=tmp_path / "campaign")
+
+
+@cache
+def _verified() -> CampaignSpec:
+    _FOLDERS.append(TemporaryDirectory(prefix="migrator-test-"))
+    found = small_campaign(Path(_FOLDERS[-1].name), SHAPE, execution={"page_size": 100, "workers": 1})
+    run(found)
+    with database(found, "store.db") as store:
+        store.execute("DELETE FROM attachment")
+    verified(found)
+    return found
+
+
+def finalized(spec: CampaignSpec, *, sealed: bool = False, confirm: str | None = NAME) -> Finalized:
+    """Finalise in a process of its own."""
+    with open_campaign(spec) as campaign:
+        return finalize(campaign, None, sealed=sealed, confirm=confirm, progress=NoProgress())
+
+
+def looked_ahead(spec: CampaignSpec, *, sealed: bool = False) -> tuple[dict[str, int], Preview]:
+    """What a dry run lists."""
+    with open_campaign(spec, read_only=True) as campaign, campaign.database.read() as connection:
+        found = preview(campaign, connection, None, sealed=sealed)
+        return dict(found.conversations), found
+
+
+def source(spec: CampaignSpec) -> set[tuple[Any, ...]]:
+    """Every message of the source: conversation, time, id."""
+    return set(rows(spec, PLACES, name="store.db"))
+
+
+def migrated(spec: CampaignSpec) -> set[tuple[Any, ...]]:
+    """Every message that readers see."""
+    return set(rows(spec, MIGRATED))
+
+
+def counts(spec: CampaignSpec) -> list[tuple[Any, ...]]:
+    """The numbers of every finalisation."""
+    return rows(spec, f"SELECT what, state, {_COUNTS} FROM migrator_finalization ORDER BY finalization_no")
+
+
+def hold(spec: CampaignSpec, account: str, released: str | None = None) -> None:
+    """Place a legal hold on an account, or release it."""
+    with database(spec, "store.db") as store:
+        store.execute("INSERT OR REPLACE INTO legal_hold VALUES (?, '2026-01-01T00:00:00Z', ?)", (account, released))
+
+
+def owner_of_some(spec: CampaignSpec) -> str:
+    """Somebody whose mailbox has a migrated conversation, and who handed in an export."""
+    found = rows(spec, "SELECT account_id FROM migrator_export ORDER BY export_no")
+    owners = {row[0] for row in rows(spec, "SELECT account_id FROM inbox", name="store.db")}
+    return str(next(account for (account,) in found if account in owners))
+
+
+# --- gates ---
+
+
+@pytest.mark.parametrize("confirm", [None, "", "yes", NAME.upper()])
+def test_the_name_is_asked_for_also_in_staging(spec: CampaignSpec, confirm: str | None) -> None:
+    """Nothing brings ciphertext back."""
+    with pytest.raises(GateError, match="asks for its name"):
+        finalized(spec, confirm=confirm)
+    assert counts(spec) == []
+
+
+def test_another_run_than_the_latest(spec: CampaignSpec) -> None:
+    """Whoever names one means it; one that does not exist is none."""
+    with open_campaign(spec) as campaign, pytest.raises(GateError, match="not the latest"):
+        finalize(campaign, "run-x", sealed=False, confirm=NAME, progress=NoProgress())
+
+
+def test_not_within_the_rollback_window(spec: CampaignSpec) -> None:
+    """To the microsecond."""
+    with pytest.raises(GateError, match="may be rolled back until"):
+        finalized(at(spec, RUN + WINDOW - DAY / 86_400_000_000))
+    assert not finalized(spec).already
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("DELETE FROM migrator_verification", "was not verified"),
+        ("UPDATE migrator_verification SET ok = 0", "found a mismatch"),
+        ("UPDATE migrator_verification SET sample = '5%'", "only 5% of it"),
+        ("UPDATE migrator_run SET state = 'stopped'", "is unfinished"),
+        ("UPDATE migrator_run SET state = 'rolling_back'", "is unfinished"),
+    ],
+)
+def test_only_what_was_verified_whole(spec: CampaignSpec, change: str, reason: str) -> None:
+    """And only when nothing is half done."""
+    tamper(spec, change)
+    before = source(spec)
+    with pytest.raises(GateError, match=reason):
+        finalized(spec)
+    assert source(spec) == before
+    assert looked_ahead(spec)[1].refusal
+
+
+def test_attachments_are_in_the_way(spec: CampaignSpec) -> None:
+    """Their keys are in the messages that would go: refused before anything goes."""
+    (conversation,) = rows(spec, f"{MIGRATED} LIMIT 1")
+    inbox, _, thread = conversation[0].partition("/")
+    with database(spec, "store.db") as store:
+        store.execute("INSERT INTO attachment VALUES (?, 'a', ?, 'm', 'x:', 1, X'')", (inbox, thread))
+    before = source(spec)
+    with pytest.raises(GateError, match="1 attachments"):
+        finalized(spec)
+    assert (source(spec), counts(spec)) == (before, [])
+
+
+@pytest.mark.parametrize("table", ["legal_hold", "attachment"])
+def test_a_store_that_cant_tell(spec: CampaignSpec, table: str) -> None:
+    """Without its table nobody knows what must be kept: refused."""
+    with database(spec, "store.db") as store:
+        store.execute(f"DROP TABLE {table}")
+    before = source(spec)
+    with pytest.raises(SourceError, match=table):
+        finalized(spec)
+    assert source(spec) == before
+
+
+# --- what goes ---
+
+
+def test_exactly_what_readers_see_leaves_the_source(spec: CampaignSpec) -> None:
+    """Gaps, skipped and held conversations stay; numbers, events and the dry run say the same."""
+    before, gone = source(spec), migrated(spec) & source(spec)
+    history = rows(spec, "SELECT * FROM migrator_message")
+    listed, ahead = looked_ahead(spec)
+    assert (sum(listed.values()), ahead.kept, ahead.refusal) == (len(gone), 0, "")
+    assert source(spec) == before
+    result = finalized(spec)
+    assert source(spec) == before - gone
+    assert rows(spec, "SELECT * FROM migrator_message") == history
+    visible = len(rows(spec, "SELECT 1 FROM migrator_conversation WHERE mode = 'server'"))
+    exports = len(rows(spec, "SELECT 1 FROM migrator_export"))
+    expected = {"conversations": visible, "messages": len(gone), "exports": exports, "recipient_keys": 1,
+                "kept_conversations": 0, "kept_exports": 0}  # fmt: skip
+    assert (result.already, result.row.counts, len(listed)) == (False, expected, visible)
+    assert rows(spec, "SELECT COUNT(*) FROM migrator_conversation WHERE mode = 'server' AND retired_at IS NULL") == [
+        (0,)
+    ]
+    (data,) = rows(spec, "SELECT data FROM migrator_outbox WHERE type = 'source.retired'")
+    keys = dict(rows(spec, "SELECT recipient_key_id, destroyed_at FROM migrator_recipient_key"))
+    assert json.loads(data[0]) == {"what": "migrated", **expected, "destroyed_keys": keys}
+
+
+def test_exports_and_recipient_key_are_destroyed(spec: CampaignSpec) -> None:
+    """No sealed part and no private key is left; manifests stay."""
+    manifests = rows(spec, "SELECT manifest FROM migrator_export")
+    finalized(spec)
+    assert rows(spec, "SELECT COUNT(*) FROM migrator_export_part") == [(0,)]
+    assert rows(spec, "SELECT COUNT(*) FROM migrator_export WHERE destroyed_at IS NULL") == [(0,)]
+    assert rows(spec, "SELECT manifest FROM migrator_export") == manifests
+    assert rows(spec, "SELECT wrapped_private_key, destroyed_at IS NOT NULL FROM migrator_recipient_key") == [(None, 1)]
+
+
+def test_nothing_can_be_rolled_back(spec: CampaignSpec) -> None:
+    """From the first moment on, not only at the end."""
+
+    def killed(label: str, moment: str) -> None:
+        if (label, moment) == ("finalize-begin", "after"):
+            raise Killed
+
+    with open_campaign(spec) as campaign:
+        campaign.database.boundary = killed
+        with pytest.raises(Killed):
+            finalize(campaign, None, sealed=False, confirm=NAME, progress=NoProgress())
+    with open_campaign(spec) as campaign, pytest.raises(GateError, match="is final"):
+        rollback(campaign, None, NoProgress())
+
+
+def test_what_is_left_still_holds_together(spec: CampaignSpec) -> None:
+    """Readers read, verification and reconciliation agree, and a plan finds nothing to do."""
+    finalized(spec)
+    assert verified(spec).ok
+    with open_campaign(spec) as campaign:
+        assert evidence.reconcile(campaign).ok
+        identifier = rows(spec, "SELECT conversation_id FROM migrator_conversation WHERE message_count > 0 LIMIT 1")[0][
+            0
+        ]
+        assert list(reading.read(campaign, identifier, "an audit"))
+        plan = make_plan(campaign, save=None, progress=NoProgress())
+        assert plan.counts.rewrap.conversations == 0
+
+
+def test_twice_is_once(spec: CampaignSpec) -> None:
+    """It says so, and writes its certificate again."""
+    first = finalized(spec)
+    first.certificate.unlink()
+    again = finalized(spec)
+    assert (again.already, again.row, again.certificate) == (True, first.row, first.certificate)
+    assert again.certificate.exists()
+    assert len(counts(spec)) == 1
+
+
+def test_the_certificate_is_signed_with_the_logs_key(spec: CampaignSpec) -> None:
+    """As a note that any tool for signed notes checks; document and note say the same."""
+    result = finalized(spec)
+    document = json.loads(result.certificate.read_text())
+    assert {name: document[name] for name in result.row.counts} == result.row.counts
+    note = result.certificate.with_suffix(".note").read_bytes()
+    vkey = (spec.directory / "audit" / "log.vkey").read_text()
+    assert json.loads(open_note(note, [vkey]).body) == document
+    assert result.certificate.stat().st_mode & 0o777 == 0o600
+
+
+# --- holds ---
+
+
+def test_what_is_under_a_hold_stays(spec: CampaignSpec) -> None:
+    """Every conversation that somebody on hold takes part in, their exports, and the key that opens them."""
+    account = owner_of_some(spec)
+    hold(spec, account)
+    members = rows(spec, "SELECT inbox_id || '/' || thread_id, account_id FROM thread_member", name="store.db")
+    inboxes = rows(spec, "SELECT inbox_id FROM inbox WHERE account_id = ?", account, name="store.db")
+    theirs = {conversation for conversation, member in members if member == account}
+    before, gone = source(spec), migrated(spec) & source(spec)
+    kept = {p for p in gone if p[0] in theirs or p[0].partition("/")[0] in {row[0] for row in inboxes}}
+    result = finalized(spec)
+    assert source(spec) == before - (gone - kept)
+    assert kept
+    assert (result.row.counts["kept_conversations"], result.row.counts["kept_exports"] > 0) == (
+        len({place[0] for place in kept}), True,
+    )  # fmt: skip
+    assert result.row.counts["recipient_keys"] == 0
+    assert rows(spec, "SELECT COUNT(*) FROM migrator_export_part p JOIN migrator_export e USING (export_no) "
+                      "WHERE e.account_id <> ?", account) == [(0,)]  # fmt: skip
+    assert finalized(spec).already
+    hold(spec, account, released="2026-06-01T00:00:00Z")
+    rest = finalized(spec)
+    assert source(spec) == before - gone
+    assert (rest.already, rest.row.counts["messages"], rest.row.counts["recipient_keys"]) == (False, len(kept), 1)
+    assert account not in json.dumps([row[0] for row in rows(spec, "SELECT data FROM migrator_outbox")])
+
+
+@pytest.mark.parametrize(
+    ("released", "held"),
+    [(None, True), ("2999-01-01T00:00:00Z", True), ("someday", True), ("2026-01-02T00:00:00Z", False)],
+)
+def test_when_a_hold_holds(spec: CampaignSpec, released: str | None, held: bool) -> None:
+    """Until it was released: an end that lies ahead or can't be read is none."""
+    hold(spec, owner_of_some(spec), released=released)
+    assert (finalized(spec).row.counts["kept_conversations"] > 0) is held
+
+
+# --- what stayed sealed ---
+
+
+def test_sealed_needs_the_migrated_first_and_the_grace(spec: CampaignSpec) -> None:
+    """In this order, and to the microsecond."""
+    late = at(spec, CUTOVER + 180 * DAY)
+    with pytest.raises(GateError, match="not final yet"):
+        finalized(late, sealed=True)
+    finalized(spec)
+    with pytest.raises(GateError, match="is kept until"):
+        finalized(at(spec, CUTOVER + 180 * DAY - DAY / 86_400_000_000), sealed=True)
+    assert not finalized(late, sealed=True).already
+
+
+def test_all_that_stayed_sealed_is_shredded(spec: CampaignSpec) -> None:
+    """Every message that is left, but for holds; and only once."""
+    finalized(spec)
+    late = at(spec, CUTOVER + 180 * DAY)
+    addressable = {place for place in source(spec) if "/" not in place[0].partition("/")[0]}
+    account = owner_of_some(spec)
+    hold(spec, account)
+    listed, ahead = looked_ahead(late, sealed=True)
+    result = finalized(late, sealed=True)
+    assert result.row.counts["messages"] == sum(listed.values()) == len(addressable) - len(source(spec))
+    assert result.row.counts["kept_conversations"] == ahead.kept > 0
+    hold(spec, account, released="2026-06-01T00:00:00Z")
+    assert finalized(late, sealed=True).row.counts["messages"] > 0
+    assert source(spec) == set()
+    assert finalized(late, sealed=True).already
+
+
+# --- interrupted ---
+
+
+@contextmanager
+def smaller() -> Iterator[None]:
+    """Pages and batches of a few, so that there is much to interrupt."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retiring, "PAGE", 2)
+        patch.setattr(retiring, "BATCH", 10)
+        patch.setattr(shredding, "PAGE", 1)
+        yield
+
+
+def interrupted(spec: CampaignSpec, stop_at: int, *, sealed: bool) -> bool:
+    """Kill a finalisation at its n-th step: before or after a commit, or around a deletion. False: it had fewer."""
+    steps = [0]
+
+    def step(label: str = "erase", _: str = "") -> None:
+        if label.startswith("lease"):
+            return  # a process that is killed gives none back; this one lives on
+        steps[0] += 1
+        if steps[0] == stop_at:
+            raise Killed
+
+    class Eraser(LabyrinthEraser):
+        def erase(self, places: Any) -> None:
+            step()
+            super().erase(places)
+            step()
+
+        def erase_all(self, conversation_ids: Any) -> None:
+            step()
+            super().erase_all(conversation_ids)
+            step()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("migrator.stores.labyrinth.LabyrinthEraser", Eraser)
+        with open_campaign(spec) as campaign:
+            campaign.database.boundary = step
+            try:
+                finalize(campaign, None, sealed=sealed, confirm=NAME, progress=NoProgress())
+            except Killed:
+                return True
+            return False
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_killed_at_every_step(spec: CampaignSpec, tmp_path: Path, sealed: bool) -> None:
+    """One campaign killed at its first step, resumed and killed at its second, and so on: the end is the same."""
+    if sealed:
+        finalized(spec)
+        spec = at(spec, CUTOVER + 180 * DAY)
+    shutil.copytree(spec.directory, tmp_path / "undisturbed")
+    undisturbed = replace(spec, directory=tmp_path / "undisturbed")
+    kills = 0
+    with smaller():
+        expected = finalized(undisturbed, sealed=sealed)
+        while interrupted(spec, 5 + kills % 6, sealed=sealed):
+            kills += 1
+            assert kills < 1000
+        finalized(spec, sealed=sealed)
+    assert kills > 10
+    assert source(spec) == source(undisturbed)
+    assert counts(spec) == counts(undisturbed)
+    assert counts(spec)[-1][1] == "completed"
+    assert expected.row.counts["messages"] == counts(spec)[-1][3]
+
+
+def test_a_hold_placed_while_it_was_interrupted(spec: CampaignSpec) -> None:
+    """What came under a hold after it was announced and before it was deleted stays, and is not counted as gone."""
+    with smaller():
+        stop = 1
+        while interrupted(spec, stop, sealed=False) and not rows(
+            spec, "SELECT 1 FROM migrator_finalization WHERE pending IS NOT NULL"
+        ):
+            stop += 1
+        (pending,) = rows(spec, "SELECT pending FROM migrator_finalization")[0]
+        number = json.loads(pending)["numbers"][0]
+        (identifier,) = rows(
+            spec, "SELECT conversation_id FROM migrator_conversation WHERE conversation_no = ?", number
+        )[0]
+        (owner,) = rows(
+            spec, "SELECT account_id FROM inbox WHERE inbox_id = ?", identifier.partition("/")[0], name="store.db"
+        )[0]
+        before = source(spec)
+        hold(spec, owner)
+        result = finalized(spec)
+    assert {place for place in before if place[0] == identifier} <= source(spec)
+    assert result.row.counts["messages"] == len(before) - len(source(spec))
+
+
+def test_a_source_that_cant_be_written(spec: CampaignSpec) -> None:
+    """A clear error; what was announced is done when it can."""
+    gone = migrated(spec) & source(spec)
+    lock = database(spec, "store.db")
+    with lock as store, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("migrator.stores.labyrinth_erasing._WAIT_SECONDS", 0.01)
+        store.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SourceError, match="can't be written"):
+            finalized(spec)
+    assert finalized(spec).row.counts["messages"] == len(gone)
+
+
+def test_a_campaign_without_a_run(tmp_path: Path) -> None:
+    """There is nothing to make final."""
+    with Bench(tmp_path / "campaign").open() as campaign, pytest.raises(UsageError, match="no run yet"):
+        finalize(campaign, None, sealed=False, confirm="bench", progress=NoProgress())
+
+
+def test_a_second_run_after_it_is_refused_or_finds_nothing(spec: CampaignSpec) -> None:
+    """A plan after the end is one of skips: executing it opens nothing."""
+    finalized(spec)
+    summary = run(spec)
+    assert not any(outcome.startswith("rewrapped") for outcome in summary.counts)
