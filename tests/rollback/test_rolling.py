@@ -315,12 +315,13 @@ def test_lease_lost_in_the_middle_stops_it(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_final_run_is_kept(tmp_path: Path) -> None:
-    """Once the source was retired there is nothing to go back to."""
+    """From the moment in which the source began to be retired there is nothing to go back to."""
     spec = executed(tmp_path)
     with database(spec) as connection:
         connection.execute(
-            "INSERT INTO migrator_outbox (event_id, type, run_id, actor, time, data) "
-            "SELECT 'retired', 'source.retired', run_id, 'tester', started_at, '{}' FROM migrator_run"
+            "INSERT INTO migrator_finalization "
+            "(finalization_id, finalization_no, run_id, what, state, through, started_at) "
+            "SELECT 'final-1', 1, run_id, 'migrated', 'working', '{}', started_at FROM migrator_run"
         )
     with pytest.raises(GateError, match="final"):
         rolled_back(spec)
