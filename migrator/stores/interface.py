@@ -100,7 +100,7 @@ class MessageStore(Protocol):
         ...
 
     def attachments(self, conversation_ids: Sequence[str]) -> int:
-        """How many attachments some conversations have migrator did not re-wrap; `SourceError` in doubt."""
+        """How many attachments some conversations have that were not re-wrapped; `SourceError` in doubt."""
         ...
 
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
