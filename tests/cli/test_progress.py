@@ -6,7 +6,7 @@ import json
 import pytest
 
 from migrator.cli.output import Output
-from migrator.cli.progress import Events, Lines, Silent, duration
+from migrator.cli.progress import Bar, Events, Lines, Silent, duration
 
 
 class Watch:
@@ -75,6 +75,33 @@ def test_events_go_to_standard_output() -> None:
     told = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [event["type"] for event in told] == ["version", "phase", "note", "progress"]
     assert told[3]["done"] == 5
+
+
+def test_time_that_a_service_held_up_is_no_part_of_the_rate() -> None:
+    """20 s of which 15 were waited: 10 messages a second, and so 4 s for the 40 that are left."""
+    watch = Watch()
+    lines = Lines(3600, clock=watch)
+    lines.phase("re-wrapping", total=90)
+    watch.now += 20
+    lines.advance(50)
+    lines.held_up(15)
+    assert lines.rate() == 10
+    lines.phase("verifying", total=10)
+    watch.now += 1
+    lines.advance(5)
+    assert lines.rate() == 5
+
+
+def test_a_bar_begins_later_by_what_was_held_up() -> None:
+    """Its rate is that of the time in which something could be done."""
+    bar = Bar()
+    bar.held_up(1.0)
+    bar.phase("re-wrapping", total=10)
+    assert bar._bar is not None
+    began = bar._bar.start_t
+    bar.held_up(7.0)
+    assert bar._bar.start_t == began + 7.0
+    bar.close()
 
 
 def test_quiet_still_tells_what_a_person_should_read(capsys: pytest.CaptureFixture[str]) -> None:

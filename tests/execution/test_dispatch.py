@@ -1,5 +1,7 @@
 """The queue of shards: handed out, lost, handed out again, with an executor whose every answer the test decides."""
 
+import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -56,7 +58,7 @@ class Pools:
         return self.made[-1]
 
 
-def queue_of(folder: Path, shards: int, engine: Pools) -> Queue:
+def queue_of(folder: Path, shards: int, engine: Pools, clock: Callable[[], float] = time.monotonic) -> Queue:
     """So many shards that wait."""
     spec = campaign_spec(folder)
     return Queue(
@@ -68,6 +70,7 @@ def queue_of(folder: Path, shards: int, engine: Pools) -> Queue:
             for number in range(1, shards + 1)
         ],
         engine,
+        monotonic=clock,
     )  # fmt: skip
 
 
@@ -169,3 +172,59 @@ def test_the_fourth_death_in_a_row_is_a_reason(tmp_path: Path, workers: int) -> 
         lost = [found for found in queue.step(paused=False) if isinstance(found, WorkersLostError)]
         assert bool(lost) == (death == 4), death
     assert lost[0].exit_status is ExitStatus.SERVICE_DOWN
+
+
+# --- an engine whose workers come and go ---
+
+
+class Hours:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+def test_an_engine_without_workers_is_waited_for(tmp_path: Path) -> None:
+    """Nothing is handed out to nobody; when somebody comes it goes on, and the waiting begins anew."""
+    engine, clock = Pools(2), Hours()
+    queue = queue_of(tmp_path, 3, engine, clock)
+    engine.workers = 0
+    assert queue.step(paused=False) == []
+    assert (queue.deserted, queue.at_work, engine.made) == (True, 0, [])
+    clock.now = 119
+    assert queue.step(paused=False) == []
+    engine.workers = 1
+    queue.step(paused=False)
+    assert (queue.deserted, queue.at_work) == (False, 1)
+    assert len(engine.made[0].given) == 2
+    engine.workers = 0
+    clock.now = 230
+    assert queue.step(paused=False) == []
+
+
+def test_an_engine_that_stays_without_workers_stops_the_run(tmp_path: Path) -> None:
+    """Two minutes; what somebody may still hold is the fence's business."""
+    engine, clock = Pools(1), Hours()
+    queue = queue_of(tmp_path, 2, engine, clock)
+    queue.step(paused=False)
+    engine.workers = 0
+    assert queue.step(paused=False) == []
+    clock.now = 121
+    (error,) = queue.step(paused=False)
+    assert isinstance(error, WorkersLostError)
+    assert error.exit_status is ExitStatus.SERVICE_DOWN
+    assert not queue.busy
+
+
+def test_who_wants_to_stop_does_not_wait_for_nobody(tmp_path: Path) -> None:
+    """Ctrl-C while the cluster is away ends the session at once."""
+    engine = Pools(1)
+    queue = queue_of(tmp_path, 2, engine, Hours())
+    queue.step(paused=False)
+    engine.workers = 0
+    assert queue.step(paused=True) == []
+    assert not queue.busy
