@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from migrator.core.model import Conversation
 from migrator.core.outcomes import RefusalReason
 from migrator.core.policy import AccountFacts, Answer
-from migrator.facts import FactsReader, Gathered, Watermarks, current_watermarks
+from migrator.facts import FactsReader, Gathered, Judge, Watermarks, current_watermarks
 from migrator.facts import reader as reading
-from tests.execution.bench import ANSWERED, CUTOVER, KEY, NOTICED, Bench, entry
+from migrator.planning.making import policy_of
+from tests.execution.bench import ANSWERED, CUTOVER, KEY, NOTICED, NOW, Bench, entry
 
 EVERYBODY = {"authorization": {"quorum": "every_participant"}}
 
@@ -173,6 +175,18 @@ def test_the_region_is_the_owners(tmp_path: Path) -> None:
     bench.account("bob", region="US")
     alice, bob = gather(bench, [bench.thread("alice", "bob"), bench.thread("bob", "alice")])
     assert (set(alice.regions), set(bob.regions)) == ({"EU"}, {"US"})
+
+
+def test_a_shared_room_is_where_all_its_members_are(tmp_path: Path) -> None:
+    """Also one whose account nobody knows: planning and execution see the same regions."""
+    bench = Bench(tmp_path / "campaign", **EVERYBODY)
+    bench.account("alice", region="EU")
+    bench.account("bob", region="US")
+    room = Conversation("!room", None, "room", ("alice", "bob", "remote"), 3)
+    with bench.open() as campaign, campaign.database.read() as connection:
+        (gathered,) = FactsReader(campaign, watermarks(bench)).gather(connection, [room])
+        (judged,) = Judge(campaign, watermarks(bench), policy_of(campaign), NOW).judge(connection, [room])
+    assert set(gathered.regions) == set(judged[2]) == {"EU", "US", None}
 
 
 # --- coverage ---
