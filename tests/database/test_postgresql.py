@@ -364,6 +364,9 @@ def test_a_server_without_a_free_connection_is_waited_for() -> None:
                 pass
             assert "max_connections" in caught.value.hint
             taken.pop().close()
+            query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            while taken[0].execute(query).fetchone() != (4,):
+                pass  # the server is told of the end a moment later than the client
             with database.read() as connection:
                 connection.scalar(sa.select(1))
             database.engine.dispose()

@@ -103,8 +103,13 @@ def test_the_root_is_that_over_the_items(bench: Bench) -> None:
     assert made.document["items_root"] == f"sha256:{root_of(leaves).hex()}"
 
 
-def test_the_root_is_that_over_the_items_whenever_conversations_came(bench: Bench) -> None:
-    """A conversation that comes later has a later number, wherever the walk meets it."""
+@pytest.mark.parametrize("page", [2, 5000])
+def test_the_root_is_that_over_the_items_whenever_conversations_came(
+    bench: Bench, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversation that comes later has a later number, wherever the walk meets it, and on whatever page."""
+    opened = LabyrinthStore.open
+    monkeypatch.setattr(LabyrinthStore, "open", lambda url: opened(url, population_page=page))
     bench.plan()
     bench.messages(bench.thread("alice", "another"), range(3))
     made = bench.plan()
