@@ -311,7 +311,7 @@ def test_lease_lost_in_the_middle_stops_it(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(LeaseHeldError):
             rollback(campaign, None, NoProgress())
     assert rows(spec, "SELECT COUNT(*) FROM migrator_conversation WHERE mode = 'server'")[0][0] > 0
-    assert rows(spec, "SELECT holder FROM migrator_lease") == [("elsewhere/boot/1/1",)]
+    assert rows(spec, "SELECT DISTINCT holder FROM migrator_lease") == [("elsewhere/boot/1/1",)]
 
 
 def test_final_run_is_kept(tmp_path: Path) -> None:
