@@ -68,14 +68,19 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, label: str) -> Iterator[sa.Connection]:
-        """A transaction that changes something; everything in it happens, or nothing does."""
+    def write(self, label: str, *, synced: bool = True) -> Iterator[sa.Connection]:
+        """A transaction that changes something; everything in it happens, or nothing does.
+
+        Unless `synced`, its commit does not wait for the disk: a killed process loses nothing, a power cut may.
+        """
         if self.read_only:
             raise DatabaseError(f"a dry run tried to write ({label})", hint="this is a bug in migrator")
         with translated():
             with self._connect(self.engine) as connection:
-                connection = connection.execution_options(migrator_write=True)
+                connection = connection.execution_options(migrator_write=True, migrator_synced=synced)
                 with connection.begin():
+                    if not synced and self.is_postgresql:
+                        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                     yield connection
                     self.boundary(label, "before")
             self.boundary(label, "after")
@@ -171,7 +176,10 @@ def _set_up_sqlite_read_only(connection: sqlite3.Connection, _record: object) ->
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get("migrator_write", False)
+    options = connection.get_execution_options()
+    write = options.get("migrator_write", False)
+    if write:  # takes effect outside of a transaction only, and stays with the connection: so it is said each time
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('migrator_synced', True) else 'NORMAL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 

@@ -1,8 +1,8 @@
 """Hands notices to their channels, and records how each ended.
 
-1. What a channel took is marked at once, in a transaction of its own, before the next notice is handed over: whoever
-   is killed has at most one notice in flight that the next `send` hands over again, under the same key and id. A
-   channel that remembers keys itself (`remembers`) needs no mark.
+1. What a channel took is marked at once, in a transaction of its own that does not wait for the disk, before the next
+   notice is handed over: whoever is killed has at most one notice in flight that the next `send` hands over again,
+   under the same key and id. A channel that remembers keys itself (`remembers`) needs no mark.
 2. Notices count as sent with the transaction that also reports them to the audit log, a page at a time.
 3. The mark looks whether this process still holds the lease, whether somebody asked for a pause, and whether too much
    has come back. Then no further notice is handed over.
@@ -112,7 +112,7 @@ class Delivery:
         if isinstance(answer, Accepted | Rejected):
             self._watch.count(bounced=isinstance(answer, Rejected))
         if isinstance(answer, Accepted) and not outlet.port.remembers:
-            with self._campaign.database.write("notices-accepted") as connection:
+            with self._campaign.database.write("notices-accepted", synced=False) as connection:
                 queue.accept(connection, job.entry, self._campaign.clock.now())
                 self._look_around(connection)
         elif isinstance(answer, Gone):

@@ -279,3 +279,14 @@ def test_folder_without_permission(path: Path, database: Database) -> None:
             _insert(Database(f"sqlite:///{path}"), "a")
     finally:
         path.parent.chmod(0o700)
+
+
+def test_a_commit_that_need_not_wait_for_the_disk(tmp_path: Path) -> None:
+    """Only the transaction that says so; the next one on the same connection waits again."""
+    database = Database(f"sqlite:///{tmp_path}/migrator.db")
+    database.make_file()
+    found = []
+    for synced in (True, False, True):
+        with database.write("test", synced=synced) as connection:
+            found.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+    assert found == [2, 1, 2]
