@@ -24,7 +24,16 @@ _SETTINGS: Final = {
     "DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "False",
     "DASK_DISTRIBUTED__COMM__COMPRESSION": "False",
 }
-_RUN: Final = "from distributed.cli.dask_{program} import main; main()"
+_RUN: Final = """
+import os, threading, time
+def end_with_the_tests():
+    while os.getppid() == {parent}:
+        time.sleep(1)
+    os._exit(1)
+threading.Thread(target=end_with_the_tests, daemon=True).start()
+from distributed.cli.dask_{program} import main
+main()
+"""
 
 
 class Cluster:
@@ -120,7 +129,7 @@ class Cluster:
             arguments += ["--memory-limit", "0", "--local-directory", self._folder.name]
         with (Path(self._folder.name) / "log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-c", f"{first}\n{_RUN.format(program=program)}", *arguments],
+                [sys.executable, "-c", f"{first}\n{_RUN.format(program=program, parent=os.getpid())}", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, **self._settings, "PYTHONPATH": str(ROOT), **env},
             )  # fmt: skip
