@@ -254,4 +254,4 @@ def test_the_fence_is_the_first_thing_in_a_transaction(bench: Bench, campaign: C
     sa.event.listen(campaign.database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     with made.transaction("unit"):
         pass
-    assert next(s for s in statements if not s.startswith("BEGIN")).startswith("UPDATE migrator_shard")
+    assert next(s for s in statements if not s.startswith(("BEGIN", "PRAGMA"))).startswith("UPDATE migrator_shard")

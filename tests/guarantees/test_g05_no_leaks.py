@@ -226,7 +226,7 @@ def test_a_bug_in_the_middle_of_a_page_shows_no_content(
 
     monkeypatch.setattr(small, "seal_page", broken)
     with open_campaign(spec) as campaign:
-        monkeypatch.setattr(coordinator, "_engine", lambda *_: InlineEngine(campaign))
+        monkeypatch.setattr(coordinator, "engine_of", lambda *_: InlineEngine(campaign))
         arguments = ["execute", plan_id, *_LOUD, "--now", RUN.isoformat()]
         capsys.readouterr()
         assert run_program(arguments) == 1
