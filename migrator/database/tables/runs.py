@@ -1,0 +1,239 @@
+"""Plans, runs, and all that works on server history: shards, progress, leases, verification, the end."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from migrator.database.tables.kinds import Key, Serial, metadata
+
+plan = Table(
+    "migrator_plan",
+    metadata,
+    Column("plan_id", String(64), primary_key=True),
+    Column("plan_no", BigInteger, nullable=False, unique=True),
+    Column("digest", String(80), nullable=False),
+    Column("created_at", String(40), nullable=False),
+    Column("decided_as_of", String(40), nullable=False),
+    Column("config_sha256", String(64), nullable=False),
+    Column("source_identity", String(64), nullable=False),
+    # What the plan knew: later grants and exports are for the next plan.
+    Column("last_authorization_no", BigInteger, nullable=False),
+    Column("last_export_no", BigInteger, nullable=False),
+    Column("conversations", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    # `making` until its items are complete: an interrupted plan is not a plan.
+    Column("state", String(16), nullable=False),
+    Column("consumed_by", String(64)),
+)
+
+# Who recorded them is known by login name, who signed by their key: four eyes may sit at one machine.
+approval = Table(
+    "migrator_approval",
+    metadata,
+    Column("approval_no", Serial, primary_key=True, autoincrement=True),
+    Column("plan_id", String(64), nullable=False),
+    Column("signer", Text, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("approved_at", String(40), nullable=False),
+    Column("recorded_by", Text, nullable=False),
+    Column("revoked_at", String(40)),
+    Index("migrator_approval_plan", "plan_id"),
+)
+
+rehearsal = Table(
+    "migrator_rehearsal",
+    metadata,
+    Column("plan_id", String(64), primary_key=True),
+    # A completed run in staging, or why there was none.
+    Column("run_id", String(64)),
+    Column("summary_sha256", String(64)),
+    Column("waiver", Text),
+    Column("recorded_at", String(40), nullable=False),
+    Column("recorded_by", Text, nullable=False),
+)
+
+# A campaign made final: what goes, how far it got, and what was certified.
+finalization = Table(
+    "migrator_finalization",
+    metadata,
+    Column("finalization_id", String(64), primary_key=True),
+    Column("finalization_no", BigInteger, nullable=False, unique=True),
+    Column("run_id", String(64), nullable=False),
+    # `migrated`: the source's ciphertext of what readers see; `sealed`: all that stayed sealed.
+    Column("what", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    # Where it goes on, and what was about to be deleted when it was left: JSON.
+    Column("through", Text, nullable=False),
+    Column("pending", Text),
+    Column("conversations", BigInteger, nullable=False, server_default="0"),
+    Column("messages", BigInteger, nullable=False, server_default="0"),
+    Column("exports", BigInteger, nullable=False, server_default="0"),
+    Column("recipient_keys", BigInteger, nullable=False, server_default="0"),
+    Column("kept_conversations", BigInteger, nullable=False, server_default="0"),
+    Column("kept_exports", BigInteger, nullable=False, server_default="0"),
+    Column("started_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+)
+
+plan_item = Table(
+    "migrator_plan_item",
+    metadata,
+    Column("plan_id", String(64), primary_key=True),
+    Column("conversation_no", BigInteger, primary_key=True),
+    # `rewrap`, `extend` (late keys or a new tail of a migrated conversation), or the outcome of a skip.
+    Column("decision", String(64), nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+run = Table(
+    "migrator_run",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("run_no", BigInteger, nullable=False, unique=True),
+    Column("plan_id", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("stop_reason", String(32)),
+    # Raised at each start and resume; shards of an older generation are dead.
+    Column("generation", Integer, nullable=False),
+    Column("started_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+    # Milliseconds worked by earlier, ended generations.
+    Column("worked_ms", BigInteger, nullable=False, server_default="0"),
+    # For people: the error that stopped the run, and what its coordinator waits for at the moment.
+    Column("stop_detail", Text),
+    Column("waiting", Text),
+    # Messages a second that all workers together may move, and how many workers share that.
+    Column("max_rate", Float),
+    Column("sharing", Integer, nullable=False, server_default="1"),
+    # Milliseconds out of `worked_ms` in which a service held the workers up.
+    Column("held_ms", BigInteger, nullable=False, server_default="0"),
+)
+
+shard = Table(
+    "migrator_shard",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("shard_no", Integer, primary_key=True),
+    # Conversation numbers, both ends included.
+    Column("first_no", BigInteger, nullable=False),
+    Column("last_no", BigInteger, nullable=False),
+    # The fencing token of the worker that holds it; 0: nobody yet.
+    Column("token", BigInteger, nullable=False, server_default="0"),
+    Column("finished", Boolean, nullable=False),
+    # What its holder has committed: for progress and for the error budget.
+    Column("messages", BigInteger, nullable=False, server_default="0"),
+    Column("failures", BigInteger, nullable=False, server_default="0"),
+    # What its holder waits for at the moment, and how long it has waited so far.
+    Column("waiting", Text),
+    Column("held_ms", BigInteger, nullable=False, server_default="0"),
+)
+
+progress = Table(
+    "migrator_progress",
+    metadata,
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("cursor", Text, nullable=False),
+    Column("key_id", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("gaps", BigInteger, nullable=False),
+    Column("countable_gaps", BigInteger, nullable=False),
+    Column("frontier", Text, nullable=False),
+)
+
+addition = Table(
+    # Messages that a run adds to a conversation out of message order or after its flip: staged here, moved into
+    # `migrator_message` by the transaction that shows them, kept without their ciphertext for a rollback.
+    "migrator_addition",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("sent_at", BigInteger, primary_key=True),
+    Column("message_id", Key, primary_key=True),
+    Column("sender_id", Key),
+    Column("content_type", Text),
+    Column("key_id", BigInteger),
+    Column("ciphertext", LargeBinary),
+    # The gap that it is now, and the one that it was before this run; null: none.
+    Column("gap_reason", String(32)),
+    Column("prior_gap", String(32)),
+    sqlite_with_rowid=False,
+)
+
+extension = Table(
+    # What a visible conversation was before a run added to it.
+    "migrator_extension",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("prior_plan_id", String(64)),
+    Column("prior_run_id", String(64)),
+    Column("prior_flipped_at", String(40)),
+    Column("prior_message_count", BigInteger, nullable=False),
+    Column("prior_gap_count", BigInteger, nullable=False),
+    Column("prior_source_through", Text),
+)
+
+lease = Table(
+    "migrator_lease",
+    metadata,
+    Column("campaign", String(100), primary_key=True),
+    Column("token", BigInteger, nullable=False),
+    # Null: nobody holds it. `host/boot/pid/start` of the holder otherwise.
+    Column("holder", Text),
+    Column("purpose", String(64)),
+    # Real time, never the campaign's clock.
+    Column("heartbeat_at", String(40), nullable=False),
+)
+
+rewrap = Table(
+    # `migrator keys rewrap`: which keys are done, so that one that was interrupted goes on there.
+    "migrator_rewrap",
+    metadata,
+    Column("rewrap_id", String(64), primary_key=True),
+    # JSON: the service that keys move to, or null; the newest key version of each service as it began.
+    Column("target", Text, nullable=False),
+    # Conversation number up to which all data keys are done.
+    Column("through_no", BigInteger, nullable=False),
+    Column("rewrapped", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("started_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+)
+
+verification = Table(
+    "migrator_verification",
+    metadata,
+    Column("verification_id", String(64), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("sample", String(16), nullable=False),
+    # Conversation number up to which everything is checked, and the counts so far.
+    Column("through_no", BigInteger, nullable=False),
+    Column("checked", Text, nullable=False),
+    Column("ok", Boolean),
+    Column("started_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+)
+
+verification_mismatch = Table(
+    "migrator_verification_mismatch",
+    metadata,
+    Column("verification_id", String(64), primary_key=True),
+    Column("mismatch_no", Integer, primary_key=True),
+    Column("conversation_no", BigInteger),
+    Column("kind", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+)
