@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from migrator.campaign import Campaign
 from migrator.core.envelope import DataKey, associated_data, open_message
-from migrator.core.errors import IntegrityError, KeyServiceError, MigratorError
+from migrator.core.errors import IntegrityError, MigratorError, NotConfiguredKeyServiceError
 from migrator.database import tables
 from migrator.database.bulk import chunks
 from migrator.keyservices.interface import KeyRefusal
@@ -102,7 +102,7 @@ def unwrap(campaign: Campaign, keys: Sequence[StoredKey]) -> list[DataKey | Migr
 def _answers(campaign: Campaign, service: str, keys: Sequence[StoredKey]) -> list[DataKey | MigratorError]:
     try:
         found = campaign.key_services.named(service)
-    except KeyServiceError as error:
+    except NotConfiguredKeyServiceError as error:
         return [error for _ in keys]
     unwrapped = found.unwrap([(key.wrapped_keyset, key.context.encode("utf-8", "surrogatepass")) for key in keys])
     return [_data_key(key, answer) for key, answer in zip(keys, unwrapped, strict=True)]

@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Final, TypeVar, final
 
 from migrator import plugins
-from migrator.core.errors import KeyProblem, KeyServiceError, KeyServiceUnavailableError
+from migrator.core.errors import (
+    KeyProblem,
+    KeyServiceError,
+    KeyServiceUnavailableError,
+    NotConfiguredKeyServiceError,
+)
 from migrator.core.settings import KeysSettings
 from migrator.keyservices.interface import KeyRefusal, KeyService, RefusalKind
 from migrator.patience import PATIENCE_SECONDS, patiently
@@ -76,7 +81,12 @@ class PatientKeyService:
             return []
         self._owner.calls[self.name, operation] += 1
         self._owner.items[self.name, operation] += len(items)
-        return bearing(lambda: call(items), self._owner.patience_seconds)
+        answers = bearing(lambda: call(items), self._owner.patience_seconds)
+        if len(answers) != len(items) or not all(map(_is_answer, answers)):
+            raise KeyServiceError(
+                f"{self.name} does not answer {operation} item by item", hint="don't use this key service: it is faulty"
+            )
+        return answers
 
     def _checked(self, answers: Answers, telling: Collection[RefusalKind]) -> Answers:
         for answer in answers:
@@ -93,6 +103,10 @@ class PatientKeyService:
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a key service does not leave its process")
+
+
+def _is_answer(answer: object) -> bool:
+    return isinstance(answer, KeyRefusal) or (isinstance(answer, bytes) and answer != b"")
 
 
 def bearing(action: Callable[[], T], seconds: float) -> T:
@@ -128,17 +142,18 @@ class KeyServices:
         return self._address(regions) is not None
 
     def named(self, name: str) -> PatientKeyService:
-        """The service that recorded `name` beside what it wrapped."""
-        failure: KeyServiceError | KeyServiceUnavailableError | None = None
+        """The service that recorded `name` beside what it wrapped.
+
+        `NotConfiguredKeyServiceError` where it is none of them for sure; where one can't be opened, why it can't.
+        """
+        failures: list[KeyServiceError | KeyServiceUnavailableError] = []
         sibling: PatientKeyService | None = None
-        for address in self.addresses():
+        # those that are open first: one that is away is not waited for where it is not the one
+        for address in sorted(self.addresses(), key=lambda address: address not in self._open):
             try:
                 service = self.at(address)
-            except (
-                KeyServiceError,
-                KeyServiceUnavailableError,
-            ) as error:  # another one that can't be opened must not stand in the way
-                failure = failure or error
+            except (KeyServiceError, KeyServiceUnavailableError) as error:  # it must not stand in another one's way
+                failures.append(error)
                 continue
             if service.name == name:
                 return service
@@ -146,9 +161,10 @@ class KeyServices:
                 sibling = sibling or service
         if sibling is not None:
             return sibling
-        raise failure or KeyServiceError(
+        if failures:  # one that is away may be back, and be the one
+            raise min(failures, key=lambda failure: isinstance(failure, KeyServiceError))
+        raise NotConfiguredKeyServiceError(
             f"no configured key service is {name!r}, which wrapped this key",
-            problem=KeyProblem.MISCONFIGURED,
             hint="name it under [keys.former]: what it wrapped can be read with it alone",
         )
 

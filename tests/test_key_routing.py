@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from migrator.core.errors import KeyProblem, KeyServiceError, KeyServiceUnavailableError
+from migrator.core.errors import (
+    KeyProblem,
+    KeyServiceError,
+    KeyServiceUnavailableError,
+    NotConfiguredKeyServiceError,
+)
 from migrator.core.settings import KeysSettings
 from migrator.key_routing import KeyServices
 from migrator.keyservices.interface import KeyRefusal
 from migrator.keyservices.local import LocalKeyService
 from migrator.patience import PATIENCE_SECONDS
-from tests.support.key_services import switch
+from tests.support.key_services import SwitchedKeyService, switch
 
 CONTEXT = b"{}"
 
@@ -82,6 +87,48 @@ def test_a_broken_service_does_not_stand_in_anothers_way(tmp_path: Path) -> None
     assert found.named("local:us#migrator").name == "local:us#migrator"
     with pytest.raises(KeyServiceError, match="not-there"):
         found.named("local:not-there#migrator")
+
+
+@pytest.mark.usefixtures("switched")
+def test_one_that_may_come_back_is_told_before_one_that_will_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where several can't be opened, any may be the one: a run stops for it, and no key is given up."""
+    found = services(tmp_path, former={"2025": "local:not-there"}, EU="switched:eu")
+
+    def away(*_: object, **__: object) -> SwitchedKeyService:
+        raise KeyServiceUnavailableError("it is away")
+
+    monkeypatch.setattr(SwitchedKeyService, "open", away)
+    with pytest.raises(KeyServiceUnavailableError):
+        found.named("local:not-there#migrator")
+    monkeypatch.undo()
+    found = services(tmp_path, former={"2025": "local:not-there"})
+    with pytest.raises(KeyServiceError) as caught:
+        found.named("local:elsewhere#migrator")
+    assert not isinstance(caught.value, NotConfiguredKeyServiceError)
+    with pytest.raises(NotConfiguredKeyServiceError):
+        services(tmp_path).named("local:elsewhere#migrator")
+
+
+def test_one_that_is_open_is_found_without_asking_another(tmp_path: Path) -> None:
+    """A service that is away costs nothing where it is not the one."""
+    found = services(tmp_path, EU="local:eu", US="local:us")
+    found.at("local:us")
+    assert found.named("local:us#migrator").name == "local:us#migrator"
+    assert list(found._open) == ["local:us"]
+
+
+@pytest.mark.parametrize("answers", [[], [b"a"], [b"a", b"b", b"c"], [b"a", b""], [b"a", "b"]])
+def test_answers_that_are_not_one_for_each_item_are_no_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bytes]
+) -> None:
+    """Nothing of them is used: which key is whose would be a guess."""
+    service = services(tmp_path).default()
+    for operation in ("wrap", "unwrap", "rewrap"):
+        monkeypatch.setattr(LocalKeyService, operation, lambda *_: answers)
+        with pytest.raises(KeyServiceError, match=f"does not answer {operation} item by item"):
+            getattr(service, operation)([(b"secret", CONTEXT), (b"secret", CONTEXT)])
 
 
 def test_it_stays_in_its_process(tmp_path: Path) -> None:

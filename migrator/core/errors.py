@@ -196,6 +196,10 @@ class KeyServiceError(MigratorError):
         return {"problem": self.problem}
 
 
+class NotConfiguredKeyServiceError(KeyServiceError):
+    """A key was wrapped by a service that nobody configured: this key can't be had, and no service failed."""
+
+
 class KeyServiceUnavailableError(MigratorError):
     """The key service can't answer now; worth another try later, after `retry_after` seconds if it says so."""
 

@@ -10,7 +10,7 @@ from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.envelope import DataKey, key_context
-from migrator.core.errors import ConfigError, IntegrityError, KeyServiceError
+from migrator.core.errors import ConfigError, IntegrityError, NotConfiguredKeyServiceError
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.database.bulk import insert_rows
@@ -112,7 +112,7 @@ def load_key(connection: sa.Connection, campaign: Campaign, conversation_no: int
         return Outcome.FAILED_INTEGRITY
     try:
         service = campaign.key_services.named(row.key_service)
-    except KeyServiceError:
+    except NotConfiguredKeyServiceError:
         return Outcome.FAILED_KEY_SERVICE
     answer = service.unwrap([(row.wrapped_keyset, row.context.encode())])[0]
     if isinstance(answer, KeyRefusal):

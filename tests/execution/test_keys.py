@@ -7,15 +7,16 @@ import pytest
 
 from migrator.campaign import Campaign
 from migrator.core.envelope import DataKey
-from migrator.core.errors import ConfigError, KeyServiceError, KeyServiceUnavailableError
+from migrator.core.errors import ConfigError, KeyProblem, KeyServiceError, KeyServiceUnavailableError
 from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.execution.keys import WrappedKey, insert_keys, load_key, make_keys
 from migrator.execution.work import Work
+from migrator.history import living_keys, unwrap
 from migrator.keyservices.interface import KeyRefusal
 from tests.execution.bench import Bench
-from tests.support.key_services import switch
+from tests.support.key_services import SwitchedKeyService, switch
 
 REGIONS = {"EU": "local:keys#migrator", "UK": "local:keys#migrator", "US": "switched:us#migrator"}
 
@@ -133,3 +134,23 @@ def test_loading_from_a_failing_service_is_no_outcome(bench: Bench, campaign: Ca
     switch(bench.folder / "us", "ok")
     with campaign.database.read() as connection:
         assert not isinstance(load_key(connection, campaign, 1), Outcome)
+
+
+def test_a_service_that_can_not_be_opened_is_no_outcome(
+    bench: Bench, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that expired between two sessions stops the run; the conversation is as it was."""
+    (made,) = make_keys(campaign, [work(1, "US")])
+    assert isinstance(made, WrappedKey)
+    with campaign.database.write("test") as connection:
+        insert_keys(connection, campaign, [(work(1, "US"), made)])
+
+    def denied(*_: object, **__: object) -> SwitchedKeyService:
+        raise KeyServiceError("the token expired", problem=KeyProblem.DENIED)
+
+    monkeypatch.setattr(SwitchedKeyService, "open", denied)
+    with bench.open() as later, later.database.read() as connection:
+        with pytest.raises(KeyServiceError, match="the token expired"):
+            load_key(connection, later, 1)
+        with pytest.raises(KeyServiceError, match="the token expired"):
+            unwrap(later, living_keys(connection, [1])[1])
