@@ -238,8 +238,10 @@ def _attributes(text: str, separator: str, known: Sequence[str]) -> dict[str, by
         name, equals, value = part.partition("=")
         if name == "pin-value":
             raise _wrong("a PIN is given by reference only: pin-source=env:NAME, file:PATH or command:…")
-        if name not in known or name in found or not equals or not value:
-            raise _wrong(f"the attribute {name[:40]!a} is unknown here, empty or there twice")
+        if not equals or not value:
+            raise _wrong("an attribute has no value")  # what stands there may be part of a PIN
+        if name not in known or name in found:
+            raise _wrong(f"the attribute {name[:40]!a} is unknown here or there twice")
         found[name] = unquote_to_bytes(value)
     return found
 

@@ -16,6 +16,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -30,7 +31,6 @@ _BLOB: Final = re.compile(rb"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/]+={0,2}\Z")
 _NOT_OPENED: Final = KeyRefusal(
     RefusalKind.NOT_OPENED, "it was wrapped by another key, for another purpose, or was altered since"
 )
-_PARTIAL: Final = {"partial_failure_response_code": 200}
 
 
 @final
@@ -87,7 +87,7 @@ class VaultKeyService:
     def unwrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
         """Unwrap (wrapped, context) pairs."""
         answers = self._batched("decrypt", "ciphertext", "plaintext", _blobs(items), _NOT_OPENED)
-        return [answer if isinstance(answer, KeyRefusal) else base64.b64decode(answer) for answer in answers]
+        return [answer if isinstance(answer, KeyRefusal) else self._decoded(answer) for answer in answers]
 
     def rewrap(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | KeyRefusal]:
         """Bring (wrapped, context) pairs under the newest version; nothing leaves the server."""
@@ -113,12 +113,10 @@ class VaultKeyService:
                 {given: value.decode() if given == "ciphertext" else _base64(value), "context": _base64(context)}
                 for _, (value, context) in chunk
             ]
-            data = self._server.post(f"{operation}/{self._address.key}", {"batch_input": batch, **_PARTIAL})
+            data = self._server.post(f"{operation}/{self._address.key}", {"batch_input": batch})
             answers = data.get("batch_results")
             if not isinstance(answers, list) or len(answers) != len(chunk):
-                raise KeyServiceError(
-                    f"{self.name}: the server's answer to {operation} is none", hint="check its version"
-                )
+                raise self._no_answer(operation)
             for (index, _), answer in zip(chunk, answers, strict=True):
                 results[index] = self._result(operation, answer, wanted)
         return results
@@ -130,9 +128,14 @@ class VaultKeyService:
                 raise soft_deleted(self.name)
             if said:
                 return _refusal(str(said))
-            if isinstance(value, str) and value.isascii():
+            if isinstance(value, str) and value.isascii() and (wanted == "plaintext" or _BLOB.match(value.encode())):
                 return value.encode()
         raise self._no_answer(operation)
+
+    def _decoded(self, answer: bytes) -> bytes:
+        with suppress(binascii.Error):
+            return base64.b64decode(answer, validate=True)
+        raise self._no_answer("decrypt")
 
     def _no_answer(self, operation: str) -> KeyServiceError:
         return KeyServiceError(f"{self.name}: the server's answer to {operation} is none", hint="check its version")

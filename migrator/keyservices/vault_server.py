@@ -25,6 +25,7 @@ TIMEOUTS: Final = (5.0, 30.0)
 """Seconds to connect, and to wait for an answer."""
 DEFAULT_TOKEN: Final = "env:VAULT_TOKEN"  # noqa: S105 - a reference
 _TOKEN: Final = re.compile(rb"[\x21-\x7e]+\Z")
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,8}\Z", re.ASCII)
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPTIONS: Final = frozenset({"token", "namespace", "ca", "version"})
 _EXAMPLE: Final = "for example vault:https://bao.example.org:8200/transit/migrator?token=file:/run/secrets/bao-token"
@@ -93,6 +94,8 @@ class VaultServer:
             adapter=RawAdapter,
             namespace=address.namespace,
         ).adapter
+        if address.server.startswith("http:"):
+            self._adapter.session.trust_env = False  # a proxy of the environment's would see the token
         self._plan_renewal(self._send("GET", "auth/token/lookup-self").json.get("data"))
 
     def get(self, path: str) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class VaultServer:
         return self._asked("GET", path, None)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The `data` of an answer; also of one that is an error if it has results item by item."""
+        """The `data` of an answer; also of a refusal (4xx) item by item. A failure (5xx) refuses no item."""
         return self._asked("POST", path, body)
 
     def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
@@ -110,7 +113,7 @@ class VaultServer:
         if answer.status == 403 and self._token_was_replaced():
             answer = self._send(method, path, body)
         data = answer.json.get("data")
-        if isinstance(data, dict) and (answer.ok or "batch_results" in data):
+        if isinstance(data, dict) and (answer.ok or (answer.status < 500 and "batch_results" in data)):
             return data
         raise self._refused(method, path, answer)
 
@@ -250,7 +253,7 @@ class _Answer:
             status=response.status_code,
             ok=response.ok,
             json=parsed if isinstance(parsed, dict) else {},
-            retry_after=float(wait) if wait.isdigit() else None,
+            retry_after=float(wait) if wait.isascii() and wait.isdigit() else None,
         )
 
     @property
@@ -271,13 +274,17 @@ def _options(query: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for part in filter(None, query.split("&")):
         name, _, value = part.partition("=")
-        if name not in _OPTIONS or name in options or not value:
-            raise _wrong(f"the option {name[:40]!a} is unknown, empty or there twice")
+        if not value:
+            raise _wrong("an option has no value")  # what stands there may be a token
+        if name not in _OPTIONS or name in options:
+            raise _wrong(f"the option {name[:40]!a} is unknown or there twice")
         options[name] = unquote(value)
     if not is_reference(options.get("token", DEFAULT_TOKEN)):
         raise _wrong("a token is given by reference only: env:NAME, file:PATH or command:…")
+    if not all(map(_is_plain, options.get("namespace", "root").strip("/").split("/"))):
+        raise _wrong("namespace is not the path of one")
     if "version" in options:
-        if not options["version"].isdecimal() or int(options["version"]) < 1:
+        if not _VERSION.match(options["version"]):
             raise _wrong("version is not the number of a version")
         options["version"] = int(options["version"])
     return options

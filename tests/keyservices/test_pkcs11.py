@@ -152,6 +152,7 @@ def test_other_tokens_and_modules() -> None:
      "token=t;object=k?module-path=/m&pin-value=hunter2",
      f"token=t;object=k;pin-value=hunter2?{QUERY}", f"token=t;token=u;object=k?{QUERY}",
      f"token=t;object=k;type=private?{QUERY}", f"token=%ff;object=k?{QUERY}", f"token=t;object=k;slot-id=3?{QUERY}",
+     f"token=t;object=k?{QUERY}&hunter2", f"token=t;object=k;hunter2?{QUERY}",
      f"token=;object=k?{QUERY}", f"token=t;model=m;object=k?{QUERY}", f"token=t;object=k?{QUERY}&x=y"],
 )  # fmt: skip
 def test_addresses_with_tricks_are_refused(wrong: str) -> None:

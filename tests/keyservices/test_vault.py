@@ -1,5 +1,6 @@
 """Vault's transit engine, on a real OpenBao."""
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -214,7 +215,9 @@ def test_what_is_not_there(bao: Server, path: str) -> None:
     ["", "k", "https://", "https://host", "https://host/k", "https://host//k", "host/transit/k", "ftp://host/t/k",
      "http://bao.example.org/transit/k", "https://u:hunter2@host/t/k", "https://host/t/../k", "https://host/t/k#f",
      "https://host/t/k?token=hunter2", "https://host/t/k?token=", "https://host/t/k?tokn=env:X",
-     "https://host/t/k?ca=a&ca=b", "https://host/t/k?version=0", "https://host/t/k?version=x", "https://host:x/t/k",
+     "https://host/t/k?ca=a&ca=b", "https://host/t/k?hunter2", "https://host/t/k?version=0",
+     f"https://host/t/k?version={'9' * 5000}", "https://host/t/k?version=²", "https://host/t/k?namespace=a%0ab",
+     "https://host/t/k?namespace=é", "https://host/t/k?version=x", "https://host:x/t/k",
      "https://host/t/k\0", "https://host/t/%2e%2e"],
 )  # fmt: skip
 def test_addresses_with_tricks_are_refused(address: str) -> None:
@@ -344,28 +347,99 @@ def test_preflight_names_the_missing_permission(bao: Server, tmp_path: Path) -> 
 # --- secrets ---
 
 
-def test_the_token_is_not_taken_to_another_host() -> None:
-    """A standby that sends its callers elsewhere is told as one; nobody is followed."""
-    asked: list[str] = []
+@contextmanager
+def odd_server(answer: tuple[int, dict[str, str], object], asked: list[str]) -> Iterator[str]:
+    """A server with a derived key that answers every use of it so (status, headers, JSON); its URL."""
 
-    class Standby(BaseHTTPRequestHandler):
+    class Odd(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            self.send_response(307)
-            self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
+            facts = {"derived": True, "supports_encryption": True}
+            self._answer((200, {}, {"data": facts}) if "/keys/" in self.path else answer)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            self._answer(answer)
+
+        def _answer(self, answer: tuple[int, dict[str, str], object]) -> None:
+            status, headers, document = answer
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                self.send_header(name, value)
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Standby) as standby:
-        Thread(target=standby.serve_forever, daemon=True).start()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_the_token_is_not_taken_to_another_host() -> None:
+    """A standby that sends its callers elsewhere is told as one; nobody is followed."""
+    asked: list[str] = []
+    with odd_server((307, {"Location": "/elsewhere"}, {}), asked) as url:
+        service = VaultKeyService.open(f"{url}/transit/k", directory=Path())
         with pytest.raises(KeyServiceUnavailableError, match="is a standby") as caught:
-            VaultKeyService.open(f"http://127.0.0.1:{standby.server_address[1]}/transit/k", directory=Path())
-        standby.shutdown()
+            service.wrap([(b"secret", CONTEXT)])
     assert caught.value.delay is KeyDelay.DOWN
     assert "/elsewhere" not in asked
+
+
+def test_the_token_is_not_taken_to_a_proxy_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment says of proxies is for TLS alone: one in between would read the token."""
+    proxied: list[str] = []
+    with odd_server((200, {}, {}), []) as url, odd_server((200, {}, {}), proxied) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+        VaultKeyService.open(f"{url}/transit/k", directory=Path())
+    assert proxied == []
+
+
+BLOB = b"vault:v1:QUJD"
+
+
+@pytest.mark.parametrize(
+    "results",
+    [[], [{}], [{"plaintext": "QUJD"}] * 3, [{"plaintext": "QUJD"}, {"plaintext": "not base64!"}],
+     [{"plaintext": "QUJD"}, {"plaintext": "QUJ"}], [{"plaintext": "QUJD"}, {"plaintext": 7}],
+     [{"ciphertext": "vault:v1:QUJD"}, {"ciphertext": "vault:v1:"}], [{"ciphertext": ""}] * 2, ["vault:v1:QUJD"] * 2],
+)  # fmt: skip
+def test_answers_that_are_none_are_an_error_of_the_service(results: list[object]) -> None:
+    """Too few, too many, nothing that was wrapped or can be unwrapped: nothing of it is used."""
+    with odd_server((200, {}, {"data": {"batch_results": results}}), []) as url:
+        service = VaultKeyService.open(f"{url}/transit/k", directory=Path())
+        for call, value in ((service.wrap, b"secret"), (service.unwrap, BLOB), (service.rewrap, BLOB)):
+            if call == service.unwrap or "ciphertext" in str(results) or "plaintext" not in str(results):
+                with pytest.raises(KeyServiceError, match="is none"):
+                    call([(value, CONTEXT), (value, CONTEXT)])
+
+
+def test_a_failure_inside_the_server_refuses_no_key() -> None:
+    """Also where it comes item by item: another try may help, and no conversation fails for it."""
+    failing = {"data": {"batch_results": [{"error": "context deadline exceeded"}]}}
+    with odd_server((500, {}, failing), []) as url:
+        service = VaultKeyService.open(f"{url}/transit/k", directory=Path())
+        with pytest.raises(KeyServiceUnavailableError):
+            service.unwrap([(BLOB, CONTEXT)])
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("7", 7.0), ("²", None), ("-1", None), ("soon", None), ("9" * 400, float("inf"))]
+)
+def test_when_to_come_back_may_be_anything(said: str, seconds: float | None) -> None:
+    """What is no number of seconds says nothing."""
+    with odd_server((429, {"Retry-After": said}, {}), []) as url:
+        service = VaultKeyService.open(f"{url}/transit/k", directory=Path())
+        with pytest.raises(KeyServiceUnavailableError) as caught:
+            service.wrap([(b"secret", CONTEXT)])
+    assert caught.value.delay is KeyDelay.THROTTLED
+    assert caught.value.retry_after == seconds
 
 
 @pytest.mark.parametrize("trouble", [*KeyDelay, KeyProblem.DENIED, KeyProblem.DISABLED, KeyProblem.UNKNOWN_KEY])
