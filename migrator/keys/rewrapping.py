@@ -250,7 +250,7 @@ def _held_campaign_key(key: CampaignKey) -> _Held:
 
 
 def _event(one: _Moved) -> Event:
-    """Which key, from where, to where; versions as far as the blobs tell."""
+    """Which key, from where (a replica may have opened it), to where; versions as far as the blobs tell."""
     blob = one.blob
     return Event(
         type=EventType.KEY_REWRAPPED,
@@ -259,7 +259,7 @@ def _event(one: _Moved) -> Event:
             **one.held.says,
             "key_service": blob.target.name,
             "key_version": blob.target.version(one.wrapped),
-            "previous_key_service": blob.source.name,
+            "previous_key_service": one.held.key_service,
             "previous_key_version": blob.source.version(blob.wrapped),
         },
     )

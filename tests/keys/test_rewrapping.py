@@ -1,5 +1,6 @@
 """Rewrapping: every key where it should be, proved before the old wrapping goes, no message touched, no step lost."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,20 @@ def test_to_another_service(tmp_path: Path) -> None:
     assert len(history(bench, "in-user2/x")) == 4
     agree(bench)
     bench.plan()
+
+
+def test_to_a_replica_in_another_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each entry begins where the key was, whoever unwrapped it: the log has it step by step."""
+    bench = bench_in(tmp_path)
+    bench.run()
+    rotate(bench)
+    shutil.copytree(bench.folder / "keys", bench.folder / "sibling")
+    configure(bench, service="local:sibling")
+    monkeypatch.setattr(LocalKeyService, "answers_to", lambda _, name: name.startswith("local:"))
+    assert rewrap(bench, to="local:sibling").rewrapped == 5
+    assert {event["previous_key_service"] for event in bench.events("key.rewrapped")} == {OWN}
+    assert {service for _, service, _ in versions(bench)} == {"local:sibling#migrator"}
+    agree(bench)
 
 
 def test_regions_hold_also_when_keys_move(tmp_path: Path) -> None:
