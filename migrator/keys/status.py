@@ -9,12 +9,15 @@ import sqlalchemy as sa
 
 from migrator.campaign import Campaign
 from migrator.core.errors import KeyServiceError, KeyServiceUnavailableError
+from migrator.core.redaction import redact_setting
 from migrator.database import tables
 from migrator.key_routing import PatientKeyService
 from migrator.keys.campaign_keys import campaign_keys
 from migrator.keys.versions import newest_version
 
 _FETCH: Final = 5000
+_LOST: Final = "nothing that is configured is this one: name it under [keys.former]"
+_LOST_OR_AWAY: Final = "nothing that can be opened is this one: mend what can't be, or name it under [keys.former]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +69,11 @@ def status(campaign: Campaign) -> KeysStatus:
         unfinished = connection.execute(sa.select(moves.c.rewrap_id).where(moves.c.finished_at.is_(None))).first()
     uses = _uses(campaign, opened)
     services = [_service(campaign, service, uses[name], counts) for name, service in sorted(by_name.items())]
-    services += [_absent(address, problem) for address, problem in problems.items()]
-    lost = sorted({name for _, name, _ in counts} - by_name.keys())
-    services += [_absent(name, "nothing that is configured is this one: name it under [keys.former]") for name in lost]
+    services += [_absent(redact_setting(address), problem) for address, problem in problems.items()]
+    lost = sorted(
+        name for name in {name for _, name, _ in counts} if not any(s.answers_to(name) for s in opened.values())
+    )
+    services += [_absent(name, _LOST_OR_AWAY if problems else _LOST) for name in lost]
     return KeysStatus(
         wrapped=tuple(
             WrappedCount(kind=kind, key_service=name, key_version=version, keys=number)

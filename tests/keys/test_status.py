@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from migrator import keys
+from migrator.core.errors import KeyServiceUnavailableError
 from migrator.keys import KeysStatus
 from migrator.keyservices.local import LocalKeyService
 from tests.execution.bench import Bench
 from tests.keys.support import EU, OWN, US, bench_in, configure, rewrap, rotate, versions
-from tests.support.key_services import switch
+from tests.support.key_services import SwitchedKeyService, switch
 
 
 def status(bench: Bench) -> KeysStatus:
@@ -78,3 +79,45 @@ def test_what_can_not_be_opened_is_said(tmp_path: Path) -> None:
     assert "[keys.former]" in (found["lost:"].problem or "")
     assert "gone" in (found["local:gone"].problem or "")
     assert found[OWN].problem is None
+
+
+def test_an_address_that_can_not_be_used_is_not_repeated_with_its_secret(tmp_path: Path) -> None:
+    """A password or a PIN that stands there by mistake is not shown for it."""
+    bench = bench_in(tmp_path)
+    configure(
+        bench,
+        regions={"EU": "vault:https://u:hunter2@bao.example.org/transit/k"},
+        former={"hsm": "pkcs11:token=t;object=k?module-path=/m&pin-value=hunter2"},
+    )
+    problems = [service for service in status(bench).services if service.problem]
+    assert len(problems) == 2
+    assert "hunter2" not in repr(problems)
+
+
+@pytest.mark.usefixtures("switched")
+def test_a_service_that_is_away_is_not_called_unconfigured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the one that wrapped what nobody else did: it is to be mended first."""
+    bench = bench_in(tmp_path, 2, regions={"EU": EU, "US": "switched:us#migrator"})
+    bench.run()
+
+    def away(*_: object, **__: object) -> SwitchedKeyService:
+        raise KeyServiceUnavailableError("it is away")
+
+    monkeypatch.setattr(SwitchedKeyService, "open", away)
+    with bench.open() as campaign:
+        campaign.key_services.patience_seconds = 0.0
+        found = keys.status(campaign)
+    told = [s.problem or "" for s in found.services if s.name == "switched:us#migrator"]
+    assert any("mend" in problem for problem in told)
+
+
+def test_a_replica_of_the_key_is_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its sibling in another region wrapped opens here: nobody has to name it."""
+    bench = bench_in(tmp_path)
+    bench.run()
+    with bench.database() as connection:
+        connection.exec_driver_sql("UPDATE migrator_data_key SET key_service = 'local:sibling#migrator'")
+    monkeypatch.setattr(LocalKeyService, "answers_to", lambda _, name: name.startswith("local:"))
+    found = status(bench)
+    assert [s.name for s in found.services] == [OWN]
+    assert found.services[0].problem is None
