@@ -12,7 +12,7 @@ from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time, parse_time
-from migrator.core.errors import ExitStatus, LeaseHeldError, PlanError, UsageError
+from migrator.core.errors import ExitStatus, GateError, LeaseHeldError, PlanError, UsageError
 from migrator.core.lifecycle import RunState, StopReason, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.database import locks, tables
@@ -126,6 +126,7 @@ def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None
         if consumed.rowcount != 1:
             raise PlanError(f"plan {plan.plan_id} was executed at this moment", hint="`migrator status` shows by what")
         require_approved(connection, campaign, plan.plan_id, plan.digest)
+        _require_not_finalizing(connection)
         _forget_staged(connection)
         connection.execute(
             run.insert().values(
@@ -143,6 +144,14 @@ def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None
         data = {"plan_id": plan.plan_id, "digest": plan.digest}
         _record(connection, campaign, run_id, EventType.RUN_STARTED, data)
         return find(connection, run_id)
+
+
+def _require_not_finalizing(connection: sa.Connection) -> None:
+    """A finalisation passed its gates for the runs of its time: what a new one migrates was never verified."""
+    table = tables.finalization
+    found = connection.scalar(sa.select(table.c.finalization_id).where(table.c.state != "completed").limit(1))
+    if found is not None:
+        raise GateError(f"{found} is unfinished: nothing is migrated beside it", hint="`migrator finalize` ends it")
 
 
 def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None) -> Run:

@@ -29,8 +29,17 @@ from migrator.lease import Lease
 from migrator.secrets import absolute_url, resolve_text
 from migrator.stores.interface import Eraser
 
-_EXPORTS: Final = 100
+_AT_ONCE: Final = 100
 """Exports whose parts go in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Exports:
+    """A page of exports: numbers of those that may go, and how many stay."""
+
+    free: list[int]
+    kept: int
+    last_no: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +112,16 @@ def _has_more(campaign: Campaign, connection: sa.Connection, what: What) -> bool
     """Whether something may go now that had to stay before: a hold was released, or something new came."""
     if what is What.SEALED:
         return any(page.ids for page in shredding.pages(campaign, connection))
-    return any(page.numbers for page in retiring.pages(campaign, connection, 0))
+    return any(page.numbers for page in retiring.pages(campaign, connection, 0)) or _has_exports(campaign, connection)
+
+
+def _has_exports(campaign: Campaign, connection: sa.Connection) -> bool:
+    after = 0
+    while (page := _exports(campaign, connection, after)) is not None:
+        if page.free:
+            return True
+        after = page.last_no
+    return False
 
 
 def _require_retired_before(connection: sa.Connection) -> None:
@@ -115,33 +133,50 @@ def _require_retired_before(connection: sa.Connection) -> None:
 
 
 def _destroy_exports(work: Finalization) -> None:
-    """The sealed parts of every export whose account no hold protects; manifests stay as evidence."""
+    """The sealed parts of every export that no hold protects; manifests stay as evidence."""
     table, part = tables.export, tables.export_part
     after = 0
     with work.transaction("exports-again") as connection:
         work.update(connection, kept_exports=0)
     while True:
         with work.transaction("exports") as connection:
-            rows = connection.execute(
-                sa.select(table.c.export_no, table.c.account_id)
-                .where(table.c.destroyed_at.is_(None), table.c.export_no > after)
-                .order_by(table.c.export_no)
-                .limit(_EXPORTS)
-            ).all()
-            if not rows:
+            page = _exports(work.campaign, connection, after)
+            if page is None:
                 return
-            people = sorted({account for _, account in rows})
-            held = work.campaign.store.on_hold(people, work.campaign.clock.now())
-            numbers = [number for number, account in rows if account not in held]
-            connection.execute(part.delete().where(part.c.export_no.in_(numbers)))
+            connection.execute(part.delete().where(part.c.export_no.in_(page.free)))
             connection.execute(
                 table.update()
-                .where(table.c.export_no.in_(numbers))
+                .where(table.c.export_no.in_(page.free))
                 .values(destroyed_at=format_time(work.campaign.clock.now()))
             )
-            added = {"exports": len(numbers), "kept_exports": len(rows) - len(numbers)}
-            work.update(connection, add=added)
-        after = rows[-1][0]
+            work.update(connection, add={"exports": len(page.free), "kept_exports": page.kept})
+        after = page.last_no
+
+
+def _exports(campaign: Campaign, connection: sa.Connection, after_no: int) -> _Exports | None:
+    """The next page of exports that are still there; None behind the last.
+
+    One is kept while its account is under a hold, or while it opens a migrated conversation that had to stay.
+    """
+    table, covered, conversation = tables.export, tables.export_conversation, tables.conversation
+    stays = (
+        sa.select(covered.c.export_no)
+        .join(conversation, conversation.c.conversation_id == covered.c.conversation_id)
+        .where(covered.c.export_no == table.c.export_no, conversation.c.mode == "server")
+        .where(conversation.c.retired_at.is_(None))
+        .exists()
+    )
+    rows = connection.execute(
+        sa.select(table.c.export_no, table.c.account_id, stays.label("stays"))
+        .where(table.c.destroyed_at.is_(None), table.c.export_no > after_no)
+        .order_by(table.c.export_no)
+        .limit(_AT_ONCE)
+    ).all()
+    if not rows:
+        return None
+    held = campaign.store.on_hold(sorted({row.account_id for row in rows}), campaign.clock.now())
+    free = [row.export_no for row in rows if not row.stays and row.account_id not in held]
+    return _Exports(free, len(rows) - len(free), rows[-1].export_no)
 
 
 def _destroy_recipient_keys(work: Finalization) -> None:

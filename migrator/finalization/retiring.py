@@ -141,16 +141,16 @@ def _take_in(work: Finalization, messages: int) -> None:
 
 
 def held_among(campaign: Campaign, conversation_ids: Sequence[str]) -> set[str]:
-    """Conversations of which the owner or any participant is under a legal hold."""
+    """Conversations of which the owner or any participant is under a legal hold, or of which nobody is known."""
     found = campaign.store.conversations(conversation_ids)
     return held_of(campaign, list(found.values()))
 
 
 def held_of(campaign: Campaign, conversations: Sequence[Conversation]) -> set[str]:
-    """The same for conversations as the source has them."""
+    """The same for conversations as the source has them. Whose one without people is, a hold may be on: it counts."""
     people = {person for conversation in conversations for person in _people(conversation)}
     held = campaign.store.on_hold(sorted(people), campaign.clock.now())
-    return {c.conversation_id for c in conversations if not held.isdisjoint(_people(c))}
+    return {c.conversation_id for c in conversations if not _people(c) or not held.isdisjoint(_people(c))}
 
 
 def _people(conversation: Conversation) -> tuple[str, ...]:

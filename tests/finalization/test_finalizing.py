@@ -275,14 +275,56 @@ def test_what_is_under_a_hold_stays(spec: CampaignSpec) -> None:
         len({place[0] for place in kept}), True,
     )  # fmt: skip
     assert result.row.counts["recipient_keys"] == 0
-    assert rows(spec, "SELECT COUNT(*) FROM migrator_export_part p JOIN migrator_export e USING (export_no) "
-                      "WHERE e.account_id <> ?", account) == [(0,)]  # fmt: skip
+    left = rows(spec, "SELECT DISTINCT e.export_no, e.account_id = ? FROM migrator_export_part p "
+                      "JOIN migrator_export e USING (export_no)", account)  # fmt: skip
+    opening = {
+        row[0] for row in rows(spec, "SELECT export_no, conversation_id FROM migrator_export_conversation")
+        if row[1] in {place[0] for place in kept}
+    }  # fmt: skip
+    others = {number for number, own in left if not own}
+    assert others
+    assert others == opening - {number for number, own in left if own}
     assert finalized(spec).already
     hold(spec, account, released="2026-06-01T00:00:00Z")
     rest = finalized(spec)
     assert source(spec) == before - gone
     assert (rest.already, rest.row.counts["messages"], rest.row.counts["recipient_keys"]) == (False, len(kept), 1)
     assert account not in json.dumps([row[0] for row in rows(spec, "SELECT data FROM migrator_outbox")])
+
+
+def test_exports_go_when_their_hold_is_released(spec: CampaignSpec) -> None:
+    """Also where no conversation had to stay with them: then the recipient key goes as well."""
+    account = owner_of_some(spec)
+    with database(spec, "store.db") as store:
+        store.execute("UPDATE inbox SET account_id = 'somebody' WHERE account_id = ?", (account,))
+        store.execute("UPDATE thread_member SET account_id = 'somebody-' || thread_id WHERE account_id = ?", (account,))
+    hold(spec, account)
+    first = finalized(spec).row.counts
+    assert (first["kept_conversations"], first["kept_exports"] > 0, first["recipient_keys"]) == (0, True, 0)
+    assert finalized(spec).already
+    hold(spec, account, released="2026-06-01T00:00:00Z")
+    rest = finalized(spec)
+    assert not rest.already
+    assert (rest.row.counts["exports"], rest.row.counts["recipient_keys"]) == (first["kept_exports"], 1)
+    assert finalized(spec).already
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_is_nobodys_stays(spec: CampaignSpec, sealed: bool) -> None:
+    """Where the source knows neither owner nor member any more, nobody can tell whether a hold is on it."""
+    if sealed:
+        finalized(spec)
+        spec = at(spec, CUTOVER + 180 * DAY)
+    identifier = sorted(place[0] for place in (source(spec) if sealed else migrated(spec) & source(spec)))[0]
+    inbox, _, thread = identifier.partition("/")
+    with database(spec, "store.db") as store:
+        store.execute("DELETE FROM inbox WHERE inbox_id = ?", (inbox,))
+        store.execute("DELETE FROM thread_member WHERE thread_id = ?", (thread,))
+    theirs = {place for place in source(spec) if place[0] == identifier}
+    result = finalized(spec, sealed=sealed)
+    assert theirs
+    assert theirs <= source(spec)
+    assert result.row.counts["kept_conversations"] > 0
 
 
 @pytest.mark.parametrize(
@@ -415,6 +457,15 @@ def test_a_hold_placed_while_it_was_interrupted(spec: CampaignSpec) -> None:
         result = finalized(spec)
     assert {place for place in before if place[0] == identifier} <= source(spec)
     assert result.row.counts["messages"] == len(before) - len(source(spec))
+
+
+def test_no_run_begins_beside_an_unfinished_one(spec: CampaignSpec) -> None:
+    """It goes on without asking its gates again: what another run migrates meanwhile would go unverified."""
+    assert interrupted(spec, 2, sealed=False)
+    with pytest.raises(GateError, match="is unfinished"):
+        run(spec)
+    finalized(spec)
+    run(spec)
 
 
 def test_a_source_that_cant_be_written(spec: CampaignSpec) -> None:
