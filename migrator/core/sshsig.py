@@ -163,7 +163,7 @@ def _verify(public_key: bytes, signature: bytes, data: bytes) -> None:
 
 
 def _verify_raw(key: object, key_type: str, algorithm: str, raw: bytes, data: bytes) -> None:
-    if isinstance(key, rsa.RSAPublicKey) and algorithm in _RSA_HASHES:
+    if isinstance(key, rsa.RSAPublicKey) and key_type == _RSA and algorithm in _RSA_HASHES:
         if key.key_size < _MIN_RSA_BITS:
             raise SshSignatureError(f"an RSA key needs at least {_MIN_RSA_BITS} bits")
         key.verify(raw, data, padding.PKCS1v15(), _RSA_HASHES[algorithm])

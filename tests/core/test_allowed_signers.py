@@ -1,13 +1,16 @@
 """OpenSSH's file of allowed signers: who is named, when, for what; and lines that name nobody."""
 
+import shutil
+import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.core import allowed_signers
+from migrator.core import allowed_signers, sshsig
 from migrator.core.allowed_signers import AllowedSignersError
 from tests.support.operators import ALICE, BOB, line
 
@@ -44,6 +47,46 @@ def test_options(options: str, at: datetime, may: bool) -> None:
     assert signer.may_sign("migrator-plan", at) is may
 
 
+@pytest.mark.parametrize(
+    ("patterns", "may"),
+    [
+        ("migrator-*", True),
+        ("*", True),
+        ("migrator-pla?", True),
+        ("migrator-plan?", False),
+        ("migrator", False),
+        ("migrator-plan,!migrator-plan", False),
+        ("!migrator-plan,*", False),
+        ("*,!migrator-*", False),
+        ("!git", False),
+        ("!git,*", True),
+        ("migrator.plan", False),
+        ("git, migrator-plan", False),
+        ("MIGRATOR-PLAN", False),
+        ("", False),
+    ],
+)
+def test_namespaces_are_patterns_as_openssh_has_them(patterns: str, may: bool, tmp_path: Path) -> None:
+    """What `!` excludes is excluded wherever it stands; `ssh-keygen -Y verify` decides the same."""
+    text = line("alice", ALICE, f'namespaces="{patterns}"')
+    (signer,) = allowed_signers.parse(text)
+    assert signer.may_sign("migrator-plan", MAY) is may
+    if (keygen := shutil.which("ssh-keygen")) is not None:
+        (tmp_path / "allowed").write_text(text, encoding="utf-8")
+        (tmp_path / "sig").write_bytes(sshsig.sign(ALICE, b"a plan", "migrator-plan"))
+        command = [keygen, "-Y", "verify", "-f", "allowed", "-I", "alice", "-n", "migrator-plan", "-s", "sig"]
+        done = subprocess.run(command, input=b"a plan", capture_output=True, check=False, cwd=tmp_path)
+        assert (done.returncode == 0) is may
+
+
+def test_lines_end_as_openssh_has_them() -> None:
+    """With a line feed, or what Windows writes; nobody hides behind another separator in a comment."""
+    hidden = line("alice", ALICE).strip() + f" laptop\u2028{line('mallory', BOB).strip()}\x0b{line('eve', BOB)}"
+    assert [signer.name for signer in allowed_signers.parse(hidden)] == ["alice"]
+    crlf = (line("alice", ALICE) + "\n" + line("bob", BOB, 'valid-before="20270101Z"')).replace("\n", "\r\n")
+    assert [signer.name for signer in allowed_signers.parse(crlf)] == ["alice", "bob"]
+
+
 def test_names_in_quotes() -> None:
     """As OpenSSH has it: a principals field may be quoted."""
     (signer,) = allowed_signers.parse(line('"alice,root"', ALICE))
@@ -57,6 +100,11 @@ def test_names_in_quotes() -> None:
         (line("alice,!bob", ALICE), "nobody in particular"),
         (line("alice", ALICE, "cert-authority"), "cert-authority"),
         (line("alice", ALICE, "frobnicate"), "frobnicate"),
+        ("\ufeff" + line("alice", ALICE), "invisible"),
+        (line("al\u200bice", ALICE), "invisible"),
+        (line('"alice","bob"', ALICE), "quotes"),
+        (line('al"ic"e', ALICE), "quotes"),
+        ("alice ssh-rsa-cert-v01@openssh.com AAAA\n", "certificate"),
         (line("alice", ALICE, 'namespaces="a",namespaces="b"'), "once each"),
         (line("alice", ALICE, 'valid-before="20260501"'), "time zone"),
         (line("alice", ALICE, 'valid-before="20261301Z"'), "a time reads"),

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,27 @@ def test_we_verify_openssh(kind: str, hash_name: str, tmp_path: Path) -> None:
         signature.require_valid(MESSAGE + b"!", NAMESPACE)
     fingerprint = keygen("-l", "-f", "-", stdin=public_line(KEYS[kind]).encode()).stdout.decode().split()[1]
     assert sshsig.fingerprint(signature.public_key) == fingerprint
+
+
+@needs_openssh
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "p256"])
+def test_a_certificate_signs_nothing(kind: str, tmp_path: Path) -> None:
+    """It is another form of a key that may be listed already, and nobody checks here whether it is still good."""
+    for name, key in (("ca", KEY), ("key", KEYS[kind])):
+        path = tmp_path / name
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+            )
+        )
+        path.chmod(0o600)
+    (tmp_path / "key.pub").write_text(public_line(KEYS[kind]) + "\n", encoding="utf-8")
+    made = keygen("-s", str(tmp_path / "ca"), "-I", "id", "-n", "somebody", str(tmp_path / "key.pub"))
+    assert made.returncode == 0, made.stderr
+    certificate = base64.b64decode((tmp_path / "key-cert.pub").read_text(encoding="utf-8").split()[1])
+    own = SshSignature.parse(sshsig.sign(KEYS[kind], MESSAGE, NAMESPACE))
+    with pytest.raises(SshSignatureError, match=r"not accepted|not a public key"):
+        replace(own, public_key=certificate).require_valid(MESSAGE, NAMESPACE)
 
 
 def string(data: bytes) -> bytes:
