@@ -6,6 +6,8 @@ two when neither name nor key of one is also the other's. Signatures are checked
 wrote into the database by hand approves nothing.
 """
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,12 +94,17 @@ def rehearsal(connection: sa.Connection, plan_id: str) -> Rehearsal | None:
 
 
 def require_approved(connection: sa.Connection, campaign: Campaign, plan_id: str, digest: str) -> None:
-    """Raise `GateError` unless two different operators approve the plan now; in production only."""
+    """Raise `GateError` unless the plan was rehearsed, or that waived, and two operators approve it; in production."""
     if not campaign.in_production:
         return
     found = standing(connection, campaign, plan_id, digest)
     counting = [approval.signer for approval in found if approval.signer is not None]
     if any(different(one, other) for one in counting for other in counting):
+        if rehearsal(connection, plan_id) is None:
+            raise GateError(
+                f"{plan_id} was neither rehearsed in staging nor is that waived",
+                hint=f"`migrator approve {plan_id}` with --rehearsal or --waive-rehearsal records it",
+            )
         return
     objections = "".join(f"; {a.name}'s does not count: {a.objection}" for a in found if a.objection)
     raise GateError(
@@ -131,6 +138,8 @@ def _judge(row: sa.Row[tuple[object, ...]], signers: Sequence[AllowedSigner], di
 
 def _read(path: Path) -> str:
     with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise AllowedSignersError(f"others than its owner can write it; `chmod go-w {path}`")
         data = file.read(allowed_signers.MAX_BYTES + 1)
     if len(data) > allowed_signers.MAX_BYTES:
         raise AllowedSignersError("too large for a list of operators")

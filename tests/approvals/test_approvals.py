@@ -187,6 +187,29 @@ def test_a_row_written_by_hand_approves_nothing(bench: Bench) -> None:
             require_approved(campaign, plan)
 
 
+def test_two_signatures_written_by_hand_lack_a_rehearsal(bench: Bench) -> None:
+    """Good ones as well: what the plan rests on is recorded with them, or nothing is executed."""
+    with bench.open() as campaign:
+        plan = planned(campaign)
+        both_approve(bench.spec, plan.plan_id)
+        require_approved(campaign, plan)
+        with bench.database() as connection:
+            connection.exec_driver_sql("DELETE FROM migrator_rehearsal")
+        with pytest.raises(GateError, match="neither rehearsed"):
+            require_approved(campaign, plan)
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_a_file_that_others_can_write(bench: Bench, mode: int) -> None:
+    """It would let them approve."""
+    with bench.open() as campaign:
+        plan = planned(campaign)
+        both_approve(bench.spec, plan.plan_id)
+        (bench.folder / "allowed_signers").chmod(mode)
+        with pytest.raises(ConfigError, match="others than its owner"):
+            require_approved(campaign, plan)
+
+
 def test_another_plan_needs_approvals_of_its_own(bench: Bench) -> None:
     """A signature is over one plan's digest: copied to another plan's row it is worth nothing."""
     with bench.open() as campaign:

@@ -30,7 +30,9 @@ def line(name: str, key: sshsig.PrivateKey, options: str = "") -> str:
 def allow(directory: Path, text: str | None = None) -> None:
     """Write the file that says who may approve: Alice and Bob unless said otherwise."""
     found = line("alice@example.org", ALICE) + line("bob@example.org", BOB) if text is None else text
-    (directory / "allowed_signers").write_text(found, encoding="utf-8")
+    path = directory / "allowed_signers"
+    path.write_text(found, encoding="utf-8")
+    path.chmod(0o644)
 
 
 def key_file(path: Path, key: Ed25519PrivateKey, passphrase: bytes | None = None) -> Path:
