@@ -11,12 +11,15 @@ from email.errors import MessageError
 from email.message import Message
 from typing import Final
 
-from migrator.core.limits import MIB
 from migrator.notices import verp
 from migrator.notices.marks import Kind, Mark
 
-MAX_MESSAGE_BYTES: Final = MIB
-"""More than that is no report about a notice: they return the head of it, or a few kilobytes."""
+MAX_MESSAGE_BYTES: Final = 128 * 1024
+"""What is read of a message: its address and status come first, and of what it returns the head is enough.
+
+The parser makes an object of each part and of each blank line among the status fields: a message of nothing else costs
+350 times its length in memory.
+"""
 _MAX_PARTS: Final = 50
 _MAX_ADDRESSES: Final = 50
 _MESSAGE_ID: Final = re.compile(r"<\s*([0-9a-f]{40})@[^<>\s]{1,255}>")
@@ -62,8 +65,8 @@ def _kind(message: Message, parts: list[Message]) -> tuple[Kind | None, str]:
         return None, ""
     for part in parts:
         action, status = _field(part, "Action").lower(), _STATUS.match(_field(part, "Status"))
-        if action == "failed" and (status is None or status[1] == "5"):
-            return Kind.BOUNCED, "5.0.0" if status is None else f"5.{int(status[2])}.{int(status[3])}"
+        if action == "failed":  # whatever the status: "4.4.1" and failed is a server that has given up (section 2.3.3)
+            return Kind.BOUNCED, "5.0.0" if status is None else f"{status[1]}.{int(status[2])}.{int(status[3])}"
     return None, ""
 
 

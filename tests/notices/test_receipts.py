@@ -1,8 +1,11 @@
 """What comes back: bounces, complaints, what was seen; hostile, huge and repeated input."""
 
 import mailbox
+from collections import Counter
 from datetime import timedelta
+from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -60,7 +63,7 @@ def complaint(message_id: str, kind: str = "abuse") -> bytes:
             Mark(key=KEY, kind=Kind.BOUNCED, detail="5.0.0"),
         ),
         (bounce(to=f"bounces+{KEY}@example.org", status="4.4.1", action="delayed"), None),
-        (bounce(to=f"bounces+{KEY}@example.org", status="4.4.7"), None),
+        (bounce(to=f"bounces+{KEY}@example.org", status="4.4.7"), Mark(key=KEY, kind=Kind.BOUNCED, detail="4.4.7")),
         (bounce(to=f"bounces+{KEY}@example.org", action="delivered", status="2.0.0"), None),
         (bounce(), None),
         (complaint(f"<{KEY}@example.org>"), Mark(key=KEY, kind=Kind.COMPLAINED, detail="complaint")),
@@ -72,7 +75,7 @@ def complaint(message_id: str, kind: str = "abuse") -> bytes:
     ],
 )
 def test_reports(data: bytes, expected: Mark | None) -> None:
-    """Permanent failures and complaints count, matched by the bounce address or the returned id; nothing else does."""
+    """Failures and complaints count, by the bounce address or the returned id; delays do not."""
     assert bounces.read(data) == expected
 
 
@@ -88,6 +91,21 @@ def test_nested_without_end() -> None:
     deep = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1000))
     bounces.read(deep)
     bounces.read(b"To: a@example.org, " * 100_000)
+
+
+def test_a_message_of_blank_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser makes an object of each, of a kilobyte at least: a hostile message does not get to make a million."""
+    made = Counter[str]()
+    plain = Message.__init__
+
+    def counted(self: Message, **options: Any) -> None:
+        made["messages"] += 1
+        plain(self, **options)
+
+    monkeypatch.setattr(Message, "__init__", counted)
+    head = bounce(to=f"bounces+{KEY}@example.org").partition(b"Final-Recipient")[0]
+    bounces.read(head + b"\n" * 1_000_000)
+    assert 1000 < made["messages"] < 150_000
 
 
 def _sent(campaign: Campaign) -> dict[str, str]:
