@@ -4,8 +4,8 @@
    notice is handed over: whoever is killed has at most one notice in flight that the next `send` hands over again,
    under the same key and id. A channel that remembers keys itself (`remembers`) needs no mark.
 2. Notices count as sent with the transaction that also reports them to the audit log, a page at a time.
-3. The mark looks whether this process still holds the lease, whether somebody asked for a pause, and whether too much
-   has come back. Then no further notice is handed over.
+3. After each notice, however it ended, it is looked at whether this process still holds the lease, whether somebody
+   asked for a pause, and whether too much has come back. Then no further notice is handed over.
 """
 
 from collections import Counter, defaultdict
@@ -61,6 +61,7 @@ class Delivery:
         self._return_path = campaign.settings.notify.return_path
         self.stopped: str | None = None
         self.paused = False
+        self._lost = False
 
     def deliver(self, jobs: Sequence[Job], references: Mapping[str, str]) -> list[Ended]:
         """Hand over what may be handed over, and record it, even where a channel then fails as a whole."""
@@ -75,6 +76,12 @@ class Delivery:
                 answer = self._hand_over(outlet, job)
                 if answer is not None:
                     answers.append((job, answer))
+                if self._lost:
+                    raise LeaseHeldError(
+                        "another process has taken over sending notices",
+                        hint="let it go on; see `migrator notify status`",
+                        changed="what was sent is recorded",
+                    )
         finally:
             ended = [self._ended(job, answer) for job, answer in answers]
             if answers:
@@ -111,22 +118,22 @@ class Delivery:
             return None
         if isinstance(answer, Accepted | Rejected):
             self._watch.count(bounced=isinstance(answer, Rejected))
+        if isinstance(answer, Gone):
+            outlet.disabled = True
+        elif isinstance(answer, Deferred) and answer.throttled:
+            outlet.resting = True
         if isinstance(answer, Accepted) and not outlet.port.remembers:
             with self._campaign.database.write("notices-accepted", synced=False) as connection:
                 queue.accept(connection, job.entry, self._campaign.clock.now())
                 self._look_around(connection)
-        elif isinstance(answer, Gone):
-            outlet.disabled = True
-        elif isinstance(answer, Deferred) and answer.throttled:
-            outlet.resting = True
+        else:
+            with self._campaign.database.read() as connection:
+                self._look_around(connection)
         return answer
 
     def _look_around(self, connection: sa.Connection) -> None:
-        if not is_held(connection, SENDING, self._lease):
-            raise LeaseHeldError(
-                "another process has taken over sending notices", hint="let it go on; see `migrator notify status`",
-                changed="what was sent is recorded",
-            )  # fmt: skip
+        """After each notice, however it ended."""
+        self._lost = not is_held(connection, SENDING, self._lease)
         self.paused = control.read(connection, self._campaign.name).paused_at is not None
 
     def _dispatch(self, job: Job) -> Dispatch:

@@ -196,13 +196,17 @@ def settle(
 ) -> None:
     """Record how errands over channels ended for now: (errand, channel, state, detail, time).
 
-    The time is that of sending for `sent`, that of the next attempt for `queued`.
+    The time is that of sending for `sent`, that of the next attempt for `queued`. What came back before that was
+    recorded stays `bounced`: else no other channel would have its turn.
     """
     if not changes:
         return
+    table = tables.notice.c
+    back = table.bounced_at.is_not(None)
     statement = tables.notice.update().where(_one()).values(
-        state=sa.bindparam("new_state"), detail=sa.bindparam("new_detail"), sent_at=sa.bindparam("new_sent_at"),
-        retry_at=sa.bindparam("new_retry_at"), attempts=tables.notice.c.attempts + 1,
+        state=sa.case((back, NoticeState.BOUNCED.value), else_=sa.bindparam("new_state")),
+        detail=sa.case((back, table.detail), else_=sa.bindparam("new_detail")),
+        sent_at=sa.bindparam("new_sent_at"), retry_at=sa.bindparam("new_retry_at"), attempts=table.attempts + 1,
     )  # fmt: skip
     connection.execute(
         statement,

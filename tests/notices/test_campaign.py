@@ -16,10 +16,12 @@ import sqlalchemy as sa
 
 from migrator import lease
 from migrator.campaign import Campaign
+from migrator.channels.interface import Accepted, Answer, Deferred, Dispatch, Rejected
+from migrator.channels.maildir import MaildirChannel
 from migrator.core.clock import FixedClock, format_time
 from migrator.core.errors import ChannelError, GateError, LeaseHeldError, UsageError
 from migrator.database import tables
-from migrator.notices import control, sending, status
+from migrator.notices import control, receipts, sending, status
 from migrator.notices.pacing import Pacer
 from migrator.notices.sending import SendOptions, SendResult
 from migrator.notices.waves import Wave
@@ -206,6 +208,61 @@ def test_a_pause_holds_a_send_that_is_under_way(tmp_path: Path) -> None:
         assert not control.resume(campaign)
         mailbox.on_taken = lambda _: None
         assert _send(campaign).sent == 2
+
+
+@pytest.mark.parametrize("answer", [Accepted(), Rejected("550"), Deferred("451")])
+def test_a_pause_holds_whatever_became_of_the_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    """Also over a Maildir, and where a server refuses or puts off one notice after the other."""
+    with opened(tmp_path, [account_row(name) for name in ("ana", "ben", "cleo")]) as campaign:
+        tried = []
+
+        def pausing(_: MaildirChannel, dispatch: Dispatch) -> Answer:
+            tried.append(dispatch)
+            control.pause(campaign, "wrong template")
+            return answer
+
+        monkeypatch.setattr(MaildirChannel, "send", pausing)
+        assert _send(campaign).paused
+        assert len(tried) == 1
+
+
+def test_who_has_lost_the_lease_hands_nothing_more_over(tmp_path: Path) -> None:
+    """What left is recorded; the other sender goes on with the rest, and nobody gets two."""
+    with mail_server() as mailbox, _over(mailbox, tmp_path, ["ana", "ben", "cleo"]) as campaign:
+
+        def take_over(_: int) -> None:
+            with campaign.database.write("test") as connection:
+                connection.execute(tables.lease.update().values(token=tables.lease.c.token + 1, holder=None))
+
+        mailbox.on_taken = take_over
+        with pytest.raises(LeaseHeldError, match="taken over"):
+            _send(campaign)
+        mailbox.on_taken = lambda _: None
+        assert _send(campaign) == SendResult(sent=2, already=1)
+        assert len(mailbox.taken) == 3
+
+
+def test_what_comes_back_before_it_counts_as_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bounce that is imported while its page is still going out is not forgotten: the next channel has its turn."""
+    monkeypatch.setenv("S", SECRET)
+    with receiver() as app, mail_server() as mailbox:
+        gateway = f"webhook:http://{HOST}:{app.port}/#secret=env:S&private=allow&name=app"
+        with _over(mailbox, tmp_path, ["ana", "ben"], gateway) as campaign:
+
+            def bounce(_: int) -> None:
+                campaign_key = notice_rows(campaign)["ana"]["delivery_key"]
+                (tmp_path / "app.jsonl").write_text(f'{{"webhook_id":"{campaign_key}","event":"failed"}}')
+                receipts.import_receipts(campaign, [tmp_path / "app.jsonl"])
+
+            mailbox.on_taken = bounce
+            assert _send(campaign).sent == 2
+            mailbox.on_taken = lambda _: None
+            assert _send(_at(campaign, -59)) == SendResult(sent=1, already=1)
+            found = status.status(campaign)
+    assert len(app.requests) == 1
+    assert found.channels == {"app": {"sent": 1}, "smtp": {"bounced": 1, "sent": 1}}
 
 
 def test_one_sender_at_a_time(tmp_path: Path) -> None:
