@@ -1,8 +1,9 @@
 """What holds sending back: an operator's pause, and the stop that too many bounces or complaints bring about.
 
 1. Bounces and refusals for good, and complaints, are counted since the last `resume` against what was sent since then.
-   More than the settings allow stops sending at once, and no later `send` begins before somebody has resumed it. A
-   percentage allows a few (`FEW`): else one bad address at the beginning of a wave would stop it.
+   More than the settings allow stops sending at once, and no later `send` begins before somebody has resumed it. An
+   import of receipts counts as well, and so stops a `send` that is under way. A percentage allows a few (`FEW`): else
+   one bad address at the beginning of a wave would stop it.
 2. A pause that an operator asks for stops a `send` that is under way at its next notice.
 3. Resuming also switches channels on again that their receiver had switched off (410).
 """
@@ -77,6 +78,17 @@ def stop(connection: sa.Connection, campaign: str, now: datetime, reason: str) -
     write(connection, campaign, paused_at=format_time(now), reason=reason)
 
 
+def stop_if_alarmed(campaign: Campaign) -> str | None:
+    """Stop sending if too much has come back; why, or None where it may go on or was held already."""
+    with campaign.database.write("notices-alarm") as connection:
+        if read(connection, campaign.name).paused_at is not None:
+            return None
+        alarm = Watch.since_resumed(connection, campaign).alarm
+        if alarm is not None:
+            stop(connection, campaign.name, campaign.clock.now(), alarm)
+        return alarm
+
+
 def resume(campaign: Campaign) -> bool:
     """End a pause, count bounces anew, and switch channels on again; False where nothing was held back."""
     channel = tables.notice_channel
@@ -108,8 +120,9 @@ class Watch:
         since = read(connection, campaign.name).resumed_at or ""
         tried = sa.func.coalesce(table.c.sent_at, table.c.queued_at) > since
         bounced = sa.and_(table.c.state.in_((NoticeState.BOUNCED.value, NoticeState.FAILED.value)), tried)
+        left = sa.func.coalesce(table.c.sent_at, table.c.accepted_at) > since  # its page may still be under way
         query = sa.select(
-            sa.func.count(sa.case((sa.or_(table.c.sent_at > since, bounced), 1))),
+            sa.func.count(sa.case((sa.or_(left, bounced), 1))),
             sa.func.count(sa.case((bounced, 1))),
             sa.func.count(sa.case((table.c.complained_at > since, 1))),
         )

@@ -21,7 +21,7 @@ from migrator.core.clock import format_time, parse_time
 from migrator.core.progress import NoProgress, Progress
 from migrator.database import tables
 from migrator.database.bulk import chunks
-from migrator.notices import receipt_files
+from migrator.notices import control, receipt_files
 from migrator.notices.marks import Kind, Mark
 from migrator.notices.queue import NoticeState
 
@@ -31,12 +31,16 @@ _COLUMNS = {Kind.BOUNCED: "bounced_at", Kind.COMPLAINED: "complained_at", Kind.S
 
 @dataclass(slots=True)
 class ReceiptsResult:
-    """`recorded`: new marks, by kind. `unmatched`: of no notice of this campaign. `ignored`: no report at all."""
+    """`recorded`: new marks, by kind. `unmatched`: of no notice of this campaign. `ignored`: no report at all.
+
+    `stopped`: why sending was stopped, where what came back is more than the settings allow.
+    """
 
     recorded: dict[str, int] = field(default_factory=lambda: {kind.value: 0 for kind in Kind})
     already: int = 0
     unmatched: int = 0
     ignored: int = 0
+    stopped: str | None = None
 
 
 def import_receipts(campaign: Campaign, paths: Sequence[Path], *, progress: Progress | None = None) -> ReceiptsResult:
@@ -53,6 +57,8 @@ def import_receipts(campaign: Campaign, paths: Sequence[Path], *, progress: Prog
             progress.advance(len(batch))
     finally:
         campaign.audit.flush()
+    if result.recorded[Kind.BOUNCED.value] or result.recorded[Kind.COMPLAINED.value]:
+        result.stopped = control.stop_if_alarmed(campaign)
     return result
 
 

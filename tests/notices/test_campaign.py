@@ -25,7 +25,7 @@ from migrator.notices import control, receipts, sending, status
 from migrator.notices.pacing import Pacer
 from migrator.notices.sending import SendOptions, SendResult
 from migrator.notices.waves import Wave
-from tests.notices.support import account_row, notice_rows, opened
+from tests.notices.support import account_row, notice_rows, opened, put_accounts
 from tests.support.mail_server import HOST, Mailbox, mail_server
 from tests.support.receiver import receiver
 
@@ -94,6 +94,22 @@ def test_from_the_first_notice_to_the_last_call(tmp_path: Path) -> None:
         }
 
 
+def test_a_reminder_by_name_is_for_who_has_not_answered(tmp_path: Path) -> None:
+    """Sent by hand, it still spares those who answered or opted out; an opt-out is no answer to the last call."""
+    with opened(tmp_path, [account_row(name) for name in ("ana", "ben", "cleo")]) as campaign:
+        _send(_at(campaign, -60))
+        _answer(campaign, "ana")
+        with campaign.database.write("test") as connection:
+            connection.execute(tables.notice_preference.insert().values(account_id="ben", reminders_off_at=""))
+        assert _send(campaign, notice_id="reminder").sent == 1
+        assert _send(campaign, notice_id="last_call").sent == 2
+        assert _kinds(campaign) == {
+            "ana": ["cutover"],
+            "ben": ["cutover", "last_call"],
+            "cleo": ["cutover", "last_call", "reminder"],
+        }
+
+
 def test_quiet_hours_and_who_came_late(tmp_path: Path) -> None:
     """Nobody is woken; who is new gets the first notice, not what others were sent before."""
     with opened(tmp_path, [account_row("ana")], notify={"quiet_hours": "21:00-08:00"}) as campaign:
@@ -118,6 +134,30 @@ def test_guardians_are_told_as_such_and_answer_for_their_wards(tmp_path: Path) -
     assert "reminder T-30" in kinds["mum"]
     assert not any("T-14" in kind for kind in kinds["kid"] + kinds["mum"])
     assert kinds["mum"].count("received") == 2
+
+
+def test_a_guardian_hears_of_each_ward(tmp_path: Path) -> None:
+    """Records for two wards that are imported together are confirmed one by one."""
+    kids = [account_row(name, age_band="minor", guardian_account_id="mum") for name in ("kid", "tot")]
+    with opened(tmp_path, [*kids, account_row("mum")]) as campaign:
+        _send(_at(campaign, -60))
+        for kid in ("kid", "tot"):
+            _answer(_at(campaign, -20), kid, guardian_id="mum")
+        _send(campaign)
+        assert _kinds(campaign)["mum"].count("received") == 2
+
+
+def test_a_ward_that_has_come_of_age(tmp_path: Path) -> None:
+    """Nobody is reminded of an answer for somebody who now answers alone, or whose guardian is another."""
+    kids = [account_row(name, age_band="minor", guardian_account_id="mum") for name in ("kid", "tot")]
+    with opened(tmp_path, [*kids, account_row("mum"), account_row("dad")]) as campaign:
+        _send(_at(campaign, -60))
+        _answer(campaign, "mum")
+        put_accounts(tmp_path, [account_row("kid"), {**kids[1], "guardian_account_id": "dad"}])
+        _send(_at(campaign, -30))
+        kinds = _kinds(campaign)
+    assert kinds["mum"] == ["cutover", "received"]
+    assert kinds["kid"] == kinds["dad"] == ["cutover", "reminder T-30"]
 
 
 def test_what_became_of_it(tmp_path: Path) -> None:
@@ -189,6 +229,27 @@ def test_complaints_stop_it(tmp_path: Path) -> None:
         with campaign.database.write("test") as connection:
             connection.execute(tables.notice.update().values(complained_at=format_time(campaign.clock.now())))
         assert _send(_at(campaign, -14)).stopped == "2 complaints among 2 notices, more than 0"
+
+
+def test_what_comes_back_during_a_wave_stops_it(tmp_path: Path) -> None:
+    """The import counts too: a wave that takes days does not go on to its end over bounces that came meanwhile."""
+    names = [f"a{n:02}" for n in range(12)]
+    with mail_server() as mailbox, _over(mailbox, tmp_path, names) as campaign:
+
+        def bounces(taken: int) -> None:
+            if taken == 9:
+                keys = [row["delivery_key"] for row in notice_rows(campaign).values()][:6]
+                lines = [f'{{"webhook_id":"{key}","event":"failed"}}' for key in keys]
+                (tmp_path / "app.jsonl").write_text("\n".join(lines))
+                imported.append(receipts.import_receipts(campaign, [tmp_path / "app.jsonl"]).stopped)
+
+        imported: list[str | None] = []
+        mailbox.on_taken = bounces
+        first = _send(campaign)
+        assert (first.sent, first.paused) == (9, True)
+        assert imported == ["6 bounces among 8 notices, more than 5%"]
+        with pytest.raises(GateError, match="6 bounces"):
+            _send(campaign)
 
 
 def test_a_pause_holds_a_send_that_is_under_way(tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def received(result: ReceiptsResult) -> View:
     lines.append(
         f"{result.already:,} known before, {result.unmatched:,} of no notice here, {result.ignored:,} no report"
     )
+    if result.stopped is not None:
+        lines.append(f"sending is stopped: {result.stopped}")
     return View(document={"schema": "migrator.notice_receipts/1", **asdict(result)}, lines=lines)
 
 
