@@ -92,24 +92,32 @@ def gather(
     return found
 
 
+def can_be_stored(account_id: str) -> bool:
+    """Databases take no NUL and no broken UTF-8; an account with such an id can't authorise anything either."""
+    return "\0" not in account_id and account_id.encode("utf-8", "replace").decode() == account_id
+
+
 def note_wards(campaign: Campaign) -> None:
     """Learn from the source who is whose guardian: only the wards' accounts say so."""
     table = tables.notice_ward
     for accounts in campaign.store.all_accounts():
-        pairs = {
-            (account.guardian_account_id, account.account_id)
-            for account in accounts
-            if account.minor and account.guardian_account_id and "\0" not in account.guardian_account_id
-        }
-        for chunk in chunks(sorted(pairs)):
-            wards = [ward for _, ward in chunk]
+        for chunk in chunks(accounts):
+            storable = {account.account_id: account for account in chunk if can_be_stored(account.account_id)}
+            pairs = {
+                (account.guardian_account_id, identifier)
+                for identifier, account in storable.items()
+                if account.minor and account.guardian_account_id and can_be_stored(account.guardian_account_id)
+            }
+            known = table.c.account_id.in_(list(storable))  # all of them: who was a ward may be one no longer
             with campaign.database.read() as connection:
-                query = sa.select(table.c.guardian_id, table.c.account_id).where(table.c.account_id.in_(wards))
+                query = sa.select(table.c.guardian_id, table.c.account_id).where(known)
                 there = {(row[0], row[1]) for row in connection.execute(query)}
-            if there != set(chunk):
+            if there != pairs:
                 with campaign.database.write("notices-wards") as connection:
-                    connection.execute(table.delete().where(table.c.account_id.in_(wards)))
-                    connection.execute(table.insert(), [{"guardian_id": g, "account_id": w} for g, w in chunk])
+                    connection.execute(table.delete().where(known))
+                    if pairs:
+                        rows = [{"guardian_id": g, "account_id": w} for g, w in sorted(pairs)]
+                        connection.execute(table.insert(), rows)
 
 
 def _had(rows: Iterable[Stored]) -> Iterable[str]:
@@ -133,14 +141,14 @@ def _answered(account: Account, records: Sequence[_Record], now: datetime) -> bo
 
 
 def _newest(connection: sa.Connection, ids: Sequence[str], by: sa.Column[str]) -> dict[str, list[_Record]]:
-    """The newest records about (or signed as a guardian by) each account: its own, and a guardian's."""
+    """The newest records about (or signed as a guardian by) each account: its own, and a guardian's of each ward."""
     table = tables.authorization
     found: dict[str, list[_Record]] = {}
     for chunk in chunks(ids):
         newest = (
             sa.select(sa.func.max(table.c.authorization_no))
             .where(by.in_(chunk))
-            .group_by(by, table.c.guardian_id.is_(None))
+            .group_by(by, table.c.account_id, table.c.guardian_id.is_(None))
         )
         query = sa.select(
             by.label("of"), table.c.account_id, table.c.guardian_id, table.c.answer, table.c.recorded_at,

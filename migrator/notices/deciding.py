@@ -174,11 +174,6 @@ class Subject:
     ways: Sequence[Way]
 
 
-def can_be_stored(account_id: str) -> bool:
-    """Databases take no NUL and no broken UTF-8; an account with such an id can't authorise anything either."""
-    return "\0" not in account_id and account_id.encode("utf-8", "replace").decode() == account_id
-
-
 def _others(ways: Sequence[Way], rows: Mapping[str, Stored], channel: str) -> bool:
     """Whether a channel that has not been tried in vain is left beside this one."""
     vain = {name for name, row in rows.items() if row.state in (NoticeState.FAILED, NoticeState.BOUNCED)}

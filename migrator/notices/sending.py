@@ -18,16 +18,16 @@ from migrator.campaign import Campaign
 from migrator.core import schedule
 from migrator.core.model import Account
 from migrator.core.progress import NoProgress, Progress
-from migrator.core.schedule import QuietHours, Schedule, StepKind
+from migrator.core.schedule import Case, QuietHours, Schedule, StepKind
 from migrator.core.settings import per_second
 from migrator.database.bulk import chunks
 from migrator.lease import Lease
 from migrator.notices import cases, control, outlets, queue, reporting, results, verp
-from migrator.notices.cases import Known
+from migrator.notices.cases import Known, can_be_stored
 from migrator.notices.control import Watch
-from migrator.notices.deciding import Decider, Decision, Subject, can_be_stored
+from migrator.notices.deciding import Decider, Decision, Subject
 from migrator.notices.delivery import Delivery, Ended
-from migrator.notices.kinds import NoticeKind
+from migrator.notices.kinds import CAN_BE_SILENCED, ONLY_UNANSWERED, NoticeKind
 from migrator.notices.outlets import Outlets
 from migrator.notices.pacing import Lanes, Pacer
 from migrator.notices.queue import Errand, NoticeState, Stored
@@ -182,7 +182,7 @@ class _Sender:
             identifier = account.account_id
             mine = known[identifier]
             if named is not None:
-                meant = _is_meant(named, rows.get(identifier, ()))
+                meant = _is_meant(named, mine.case, rows.get(identifier, ()))
                 found[identifier] = (mine, [Errand(identifier, named)] if meant else [])
                 continue
             due = schedule.due(mine.case, self._schedule, self._quiet, self._campaign.settings.campaign.cutover_at, now)
@@ -267,8 +267,13 @@ class _Sender:
                 raise outlet.trouble
 
 
-def _is_meant(notice_id: str, rows: Sequence[Stored]) -> bool:
-    """A correction is for those who were told something before; other notices that are named are for everybody."""
+def _is_meant(notice_id: str, case: Case, rows: Sequence[Stored]) -> bool:
+    """Whether a notice that is named is for an account: what an answer or an opt-out ends, it ends here as well.
+
+    A correction is for those who were told something before; other notices are for everybody.
+    """
+    if (notice_id in ONLY_UNANSWERED and case.answered) or (notice_id in CAN_BE_SILENCED and case.reminders_off):
+        return False
     told = any(row.told_at is not None and row.notice_id != notice_id for row in rows)
     return told or notice_id != NoticeKind.CORRECTION
 
