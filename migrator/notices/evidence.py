@@ -1,7 +1,8 @@
 """Since when accounts count as told, and why others don't: what the notice gate asks.
 
-Only notices that say what will happen count (`TELLING`); a receipt or what became of a chat afterwards tells nobody
-that there was a choice. An operator's own notices count: what they say is the operator's word.
+Only notices that must say what happens without an answer, and by when, count (`kinds.BEFORE_CUTOVER`, held to it by the
+linter). A receipt, what became of a chat afterwards, or an operator's own notice of a maintenance window tells nobody
+that there was a choice.
 """
 
 from collections.abc import Iterable
@@ -16,10 +17,9 @@ from migrator.core.evidence import Evidence, Trace, level
 from migrator.core.policy import Untold
 from migrator.database import tables
 from migrator.database.bulk import chunks
-from migrator.notices.kinds import NoticeKind
+from migrator.notices.kinds import BEFORE_CUTOVER
 from migrator.notices.queue import NoticeState
 
-NOT_TELLING: Final = frozenset({NoticeKind.DONE, NoticeKind.KEPT_SEALED, NoticeKind.DESTROYED, NoticeKind.RECEIVED})
 _CAUSES: Final = {
     NoticeState.QUEUED: Untold.QUEUED,
     NoticeState.SENT: Untold.EVIDENCE,
@@ -52,7 +52,7 @@ def told(connection: sa.Connection, account_ids: Iterable[str], required: Eviden
     for chunk in chunks(sorted(account_ids)):
         rows = connection.execute(
             sa.select(table.account_id, table.state, table.sent_at, table.bounced_at, table.seen_at).where(
-                table.account_id.in_(chunk), table.notice_id.not_in(sorted(NOT_TELLING))
+                table.account_id.in_(chunk), table.notice_id.in_(sorted(BEFORE_CUTOVER))
             )
         ).all()
         # What an account has done matters only where sending alone does not settle it.

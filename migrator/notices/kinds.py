@@ -1,7 +1,8 @@
 """The notices that migrator ships, and whom their words are for.
 
 A kind's value is the notice id of its templates, which authorisations name. An operator's folder may have notices of
-other ids as well; no rule below asks anything of those, except that each is sent because somebody named it.
+other ids as well; no rule below asks anything of those, except that each is sent because somebody named it, and so
+none of them begins anybody's notice period.
 """
 
 from enum import StrEnum
@@ -40,7 +41,7 @@ class Audience(StrEnum):
 
 
 BEFORE_CUTOVER: Final = frozenset({NoticeKind.FIRST, NoticeKind.REMINDER, NoticeKind.LAST_CALL, NoticeKind.CORRECTION})
-"""These must say what happens without an answer, and by when."""
+"""These must say what happens without an answer, and by when; a notice period begins with one of them."""
 
 ONLY_UNANSWERED: Final = frozenset({NoticeKind.REMINDER, NoticeKind.LAST_CALL})
 """An answer ends these."""

@@ -19,8 +19,9 @@ from migrator.core.policy import Untold
 from migrator.notices import bounces, evidence, receipts, sending, status
 from migrator.notices.marks import Kind, Mark
 from migrator.notices.pacing import Pacer
+from migrator.notices.sending import SendOptions
 from tests.channels.test_maildir import read_maildir
-from tests.notices.support import NOW, account_row, notice_rows, opened
+from tests.notices.support import NOW, account_row, notice_rows, opened, own_templates
 
 KEY = "ab" * 20
 NOTIFY = {"return_path": "bounces@example.org"}
@@ -194,3 +195,15 @@ def test_the_gate_takes_a_level(tmp_path: Path) -> None:
         assert told(Evidence.E3) == {"ana": NOW, "ben": Untold.BOUNCED, "cleo": Untold.UNREACHABLE}
         assert told(Evidence.E1)["ben"] is Untold.BOUNCED
         assert told(Evidence.E4)["ana"] is Untold.EVIDENCE
+
+
+def test_a_notice_that_says_nothing_begins_no_period(tmp_path: Path) -> None:
+    """An operator's own notice need not say what happens: who had nothing else was not told of the cutover (G2)."""
+    notify = own_templates(tmp_path, window_1_en="Subject: S\n\nA maintenance window.\n")
+    with opened(tmp_path, [account_row("ana")], notify=notify) as campaign:
+        sending.send(campaign, SendOptions(notice_id="window"), pacer=Pacer(1e9))
+        with campaign.database.read() as connection:
+            assert evidence.told(connection, ["ana"], Evidence.E1, NOW) == {}
+        _sent(campaign)
+        with campaign.database.read() as connection:
+            assert evidence.told(connection, ["ana"], Evidence.E1, NOW)["ana"].at == NOW
