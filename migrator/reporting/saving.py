@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -83,9 +84,10 @@ def save(campaign: Campaign, run_id: str | None, directory: Path, only: str | No
             report = _write(campaign, run_id, only, stage)
             stage.put_in_place(before)
             return report
-    except OSError as error:
+    except (OSError, sqlite3.DatabaseError) as error:  # SQLite's, of what is counted beside the report
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"the report can't be written to {directory}: {error.strerror}", hint="choose another folder with --save"
+            f"the report can't be written to {directory}: {reason}", hint="choose another folder with --save"
         ) from None
 
 

@@ -9,7 +9,8 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What begins a formula; the last four are those signs in full width, which some programs take for the same."""
 _ROWS: Final = 2_000
 
 

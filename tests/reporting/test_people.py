@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import sqlite3
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,12 +145,27 @@ def test_many_names_are_counted_together(tmp_path: Path, monkeypatch: pytest.Mon
     assert people.OTHERS in by_region
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1+1"])
 def test_no_formulas(text: str) -> None:
     """What a spreadsheet would work out is text; commas, quotes, newlines and lone surrogates stay in their cell."""
     (data,) = spreadsheets.lines([[text, 'a,"b"\nc', "\ud800"]])
     (cells,) = csv.reader(io.StringIO(data.decode(), newline=""))
     assert cells == [f"'{text}", 'a,"b"\nc', "\\ud800"]
+
+
+def test_a_disk_that_is_full_while_people_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite finds it out and says it in its own way: the same clear error, and nothing is left behind."""
+
+    def full(path: Path, **values: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = sqlite3.dbapi2.connect(path, **values)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    spec, folder = executed(tmp_path), tmp_path / "report"
+    monkeypatch.setattr(sqlite3, "connect", full)
+    with pytest.raises(UsageError, match=r"can't be written .* is full"):
+        saved(spec, folder)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_folder_that_cant_be_written_loses_nothing(tmp_path: Path) -> None:
