@@ -10,10 +10,12 @@ import pytest
 
 from migrator.audit.events import EventType
 from migrator.audit.log import AuditLog
+from migrator.audit.published import PublishedLog
 from migrator.audit.query import Filters
 from migrator.core.errors import AuditLogError, UsageError
 from migrator.core.tiles import decode_entries, encode_entries
 from migrator.evidence.site import Site, writing
+from migrator.evidence.site.inclusion import Inclusion
 from migrator.evidence.site.terms import MOST, shard
 from tests.audit.support import NOW, entries, make_log, open_log, record
 from tests.support.browser import chromium, needs_browser
@@ -176,6 +178,46 @@ def test_a_checkpoint_that_was_altered(log: AuditLog, tmp_path: Path) -> None:
     assert "in checkpoint 1200" in rows(tmp_path / "site")[0]
 
 
+def test_a_log_that_was_cut(log: AuditLog, tmp_path: Path) -> None:
+    """An older checkpoint in the newest one's place: what was kept since is still there and tells."""
+    folder = tmp_path / "audit"
+    (folder / "checkpoint").write_bytes((folder / "checkpoints" / "600").read_bytes())
+    site = written(log, tmp_path / "site")
+    assert (site.size, site.faulty_checkpoints, site.ok) == (600, 1, False)
+    page = (tmp_path / "site" / "checkpoints" / "000000.html").read_text(encoding="utf-8")
+    assert "covers 600 entries only" in page
+
+
+def test_a_newest_checkpoint_of_other_entries(log: AuditLog, tmp_path: Path) -> None:
+    """Signed by the same key over another log of the same size: every kept one fits, and this one does not."""
+    other = tmp_path / "other"
+    other.mkdir()
+    forked = make_log(other)
+    record(other, 1200, subject="forked")
+    forked.flush()
+    (tmp_path / "audit" / "checkpoint").write_bytes((other / "audit" / "checkpoint").read_bytes())
+    site = written(log, tmp_path / "site")
+    assert (site.size, site.faulty_checkpoints, site.ok) == (1200, 1, False)
+    assert "not proven" in rows(tmp_path / "site")[1199]
+
+
+def test_kept_checkpoints_that_were_lost(log: AuditLog, tmp_path: Path) -> None:
+    """The newest one proves all entries alone."""
+    for path in (tmp_path / "audit" / "checkpoints").iterdir():
+        path.unlink()
+    site = written(log, tmp_path / "site")
+    assert (site.unproven, site.ok) == (0, True)
+    assert (tmp_path / "site" / "checkpoints" / "1200.txt").read_bytes() == (tmp_path / "audit/checkpoint").read_bytes()
+
+
+def test_a_log_that_grows_meanwhile(log: AuditLog, tmp_path: Path) -> None:
+    """Its later checkpoints are no fault of those entries that the site shows."""
+    published = PublishedLog(tmp_path / "audit", origin=log.origin)
+    record(tmp_path, 5, subject="late")
+    log.flush()
+    assert [(found.size, found.fault) for found in Inclusion(published).checkpoints] == [(600, ""), (1200, "")]
+
+
 def test_what_an_entry_says_stays_text(log: AuditLog, tmp_path: Path) -> None:
     """Markup in an entry is neither script nor tag, on no page and in no index."""
     record(tmp_path, 1, subject=HOSTILE, data={"reason": HOSTILE}, run_id=HOSTILE)
@@ -196,8 +238,10 @@ def test_a_line_that_is_no_entry(log: AuditLog, tmp_path: Path) -> None:
     for odd in (b"", b"[]", b'{"seq":3}', b"[" * 5000, found[4]):
         found[3] = odd
         bundle.write_bytes(encode_entries(found))
+        folder = tmp_path / f"site-{odd[:4].hex()}-{len(odd)}"
         with pytest.raises(AuditLogError, match="entry 3"):
-            written(log, tmp_path / f"site-{odd[:4].hex()}-{len(odd)}")
+            written(log, folder)
+        assert not (folder / ".terms.sqlite").exists()
 
 
 def test_only_into_a_new_folder(log: AuditLog, tmp_path: Path) -> None:

@@ -76,10 +76,12 @@ def write_log(log: AuditLog, folder: Path, filters: Filters, *, made_at: str) ->
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty", hint="name a new folder: --html DIR")
-        with closing(sqlite3.connect(_private(folder / ".terms.sqlite"), isolation_level=None)) as index:
-            site = _Writer(log, published, folder, Terms(index)).write(filters, made_at)
-        (folder / ".terms.sqlite").unlink()
-    return site
+        path = _private(folder / ".terms.sqlite")
+        try:
+            with closing(sqlite3.connect(path, isolation_level=None)) as index:
+                return _Writer(log, published, folder, Terms(index)).write(filters, made_at)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 class _Writer:
@@ -209,7 +211,7 @@ def _private(path: Path) -> Path:
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, sqlite3.OperationalError) as error:
+    except (OSError, sqlite3.DatabaseError) as error:
         reason = error.strerror if isinstance(error, OSError) else "the disk is full or was taken away"
         raise UsageError(
             f"the site can't be written to {folder}: {reason}",
