@@ -235,6 +235,21 @@ def test_what_is_left_still_holds_together(spec: CampaignSpec) -> None:
         assert plan.counts.rewrap.conversations == 0
 
 
+@pytest.mark.parametrize("stop", [None, 9])
+def test_what_is_left_beside_a_hold_still_holds_together(spec: CampaignSpec, stop: int | None) -> None:
+    """The recipient key is there, most exports and sources are not; the same in the middle of it."""
+    hold(spec, owner_of_some(spec))
+    if stop is None:
+        assert finalized(spec).row.counts["recipient_keys"] == 0
+    else:
+        with smaller():
+            assert interrupted(spec, stop, sealed=False)
+    result = verified(spec)
+    assert result.ok, result
+    with open_campaign(spec) as campaign:
+        assert evidence.reconcile(campaign).ok
+
+
 def test_twice_is_once(spec: CampaignSpec) -> None:
     """It says so, and writes its certificate again."""
     first = finalized(spec)
