@@ -57,7 +57,8 @@ def lock(connection: sa.Connection) -> None:
 
 
 def raise_version(connection: sa.Connection, campaign_name: str) -> None:
-    """Tell running work that authorisations have changed; to be called last, as commits of workers wait from here."""
+    """Tell running work to decide again. Commits of workers wait from here: to be called last, and first where what
+    is under way must have ended before one looks."""
     table = tables.campaign
     locks.ahead_of_sharers(connection, table)
     connection.execute(

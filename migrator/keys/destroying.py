@@ -50,6 +50,7 @@ def destroy(campaign: Campaign, conversation_id: str, *, confirm: str | None) ->
     _require_no_hold(campaign, conversation_id)
     campaign.audit.check()
     with campaign.database.write("keys-destroy") as connection:
+        scopes.raise_version(connection, campaign.name)  # first: what is under way ends before it is seen what is there
         found = _visible(connection, conversation_id)
         if found is None:
             return Destroyed(conversation_id=conversation_id, already=True, messages=0, gaps=0)
@@ -117,7 +118,6 @@ def _destroy(campaign: Campaign, connection: sa.Connection, number: int) -> None
         .values(mode="destroyed", message_count=0, gap_count=0, source_through=None)
     )
     outbox.record(connection, [_event(key) for key in keys], actor=campaign.actor, now=now)
-    scopes.raise_version(connection, campaign.name)
 
 
 def _event(key: StoredKey) -> Event:
