@@ -71,7 +71,9 @@ def status(campaign: Campaign) -> KeysStatus:
     services = [_service(campaign, service, uses[name], counts) for name, service in sorted(by_name.items())]
     services += [_absent(redact_setting(address), problem) for address, problem in problems.items()]
     lost = sorted(
-        name for name in {name for _, name, _ in counts} if not any(s.answers_to(name) for s in opened.values())
+        name
+        for name in {name for _, name, _ in counts} - problems.keys()
+        if not any(service.answers_to(name) for service in opened.values())
     )
     services += [_absent(name, _LOST_OR_AWAY if problems else _LOST) for name in lost]
     return KeysStatus(
