@@ -51,7 +51,7 @@ def destroy(campaign: Campaign, conversation_id: str, *, confirm: str | None) ->
     campaign.audit.check()
     with campaign.database.write("keys-destroy") as connection:
         scopes.raise_version(connection, campaign.name)  # first: what is under way ends before it is seen what is there
-        found = _visible(connection, conversation_id)
+        found = _visible(connection, conversation_id, lock=True)
         if found is None:
             return Destroyed(conversation_id=conversation_id, already=True, messages=0, gaps=0)
         _destroy(campaign, connection, found[0])
@@ -59,12 +59,16 @@ def destroy(campaign: Campaign, conversation_id: str, *, confirm: str | None) ->
     return Destroyed(conversation_id=conversation_id, already=False, messages=found[1], gaps=found[2])
 
 
-def _visible(connection: sa.Connection, conversation_id: str) -> tuple[int, int, int] | None:
-    """Number, messages and gaps of a conversation that shows something; None where it was destroyed."""
+def _visible(connection: sa.Connection, conversation_id: str, *, lock: bool = False) -> tuple[int, int, int] | None:
+    """Number, messages and gaps of a conversation that shows something; None where it was destroyed.
+
+    `lock`: it stays so until the end of the transaction. A rollback does alike, before it touches anything else.
+    """
     table = tables.conversation
     row = None
     if history.storable(conversation_id):
-        row = connection.execute(sa.select(table).where(table.c.conversation_id == conversation_id)).one_or_none()
+        query = sa.select(table).where(table.c.conversation_id == conversation_id)
+        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise UsageError(
             "no plan of this campaign has that conversation",

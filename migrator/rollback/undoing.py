@@ -13,8 +13,12 @@ from migrator.database import tables
 
 
 def take_back(campaign: Campaign, connection: sa.Connection, run_id: str, numbers: Sequence[int]) -> None:
-    """Undo what the run made of some conversations."""
+    """Undo what the run made of some conversations; one that was destroyed meanwhile stays destroyed."""
     extension, conversation = tables.extension, tables.conversation
+    modes = sa.select(conversation.c.conversation_no, conversation.c.mode).where(
+        conversation.c.conversation_no.in_(numbers)
+    )
+    destroyed = [number for number, mode in connection.execute(modes.with_for_update()) if mode == "destroyed"]
     extended = list(
         connection.scalars(
             sa.select(extension.c.conversation_no).where(
@@ -27,7 +31,9 @@ def take_back(campaign: Campaign, connection: sa.Connection, run_id: str, number
     # What another run shows by now stays, whatever notes this one left.
     ours = sa.or_(conversation.c.run_id == run_id, conversation.c.mode == "sealed")
     fresh = sa.select(conversation.c.conversation_no).where(
-        conversation.c.conversation_no.in_(numbers), conversation.c.conversation_no.not_in(extended), ours
+        conversation.c.conversation_no.in_(numbers),
+        conversation.c.conversation_no.not_in([*extended, *destroyed]),
+        ours,
     )
     _seal(campaign, connection, run_id, list(connection.scalars(fresh)))
     for notes in (tables.progress, tables.addition):

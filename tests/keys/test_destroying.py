@@ -1,5 +1,6 @@
 """Crypto-shredding: the history of one conversation is gone for good, and everything else still agrees."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from migrator.core.errors import GateError, UsageError
 from migrator.core.progress import NoProgress
 from migrator.database import tables
 from migrator.keys import Destroyed
+from migrator.rollback import rolling
 from tests.execution.bench import Bench, content_of, entry, run_in
 from tests.execution.opened import history, number_of
 from tests.keys.support import agree, bench_in
@@ -200,6 +202,32 @@ def test_a_rollback_leaves_it_destroyed(tmp_path: Path) -> None:
     agree(bench)
     again = bench.run()
     assert bench.outcomes(again.run_id)[NAME][0] == "skipped:destroyed"
+    agree(bench)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_beside_a_rollback_it_stays_destroyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extended: bool) -> None:
+    """Destroyed when the rollback has already chosen it: it is not sealed again, for a later plan to bring back."""
+    bench = bench_in(tmp_path)
+    run = bench.run()
+    if extended:
+        bench.messages(NAME, range(10, 12))
+        run = bench.run()
+    chosen = rolling._Rollback._batches
+
+    def slow(self: rolling._Rollback) -> Iterator[list[int]]:
+        for batch in chosen(self):
+            destroy(bench)
+            yield batch
+
+    monkeypatch.setattr(rolling._Rollback, "_batches", slow)
+    with bench.open() as campaign:
+        rollback.rollback(campaign, run.run_id, NoProgress())
+    (row,) = [row for row in bench.all(tables.conversation) if row["conversation_id"] == NAME]
+    assert row["mode"] == "destroyed"
+    assert set(left_of(bench).values()) == {0}
+    agree(bench)
+    assert bench.outcomes(bench.run().run_id)[NAME][0] == "skipped:destroyed"
     agree(bench)
 
 
