@@ -23,7 +23,7 @@ from migrator.core.errors import GateError
 from migrator.core.progress import Progress
 from migrator.database import tables
 from migrator.finalization import certificate, retiring, shredding, state
-from migrator.finalization.gates import require_confirmed, require_final, require_grace_over
+from migrator.finalization.gates import require_confirmed, require_final, require_grace_over, require_source
 from migrator.finalization.state import Finalization, Progressed, What
 from migrator.lease import Lease
 from migrator.secrets import absolute_url, resolve_text
@@ -92,6 +92,7 @@ def open_eraser(campaign: Campaign) -> Eraser:
 def _begin(campaign: Campaign, lease: Lease, run_id: str | None, what: What) -> Finalization | None:
     """The one that was interrupted, or a new one; None where the last one is complete and left nothing."""
     with campaign.database.read() as connection:
+        require_source(connection, campaign)
         last = state.newest(connection, what)
         if last is not None and not last.completed:
             return Finalization(campaign, lease, last)

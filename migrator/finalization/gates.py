@@ -4,7 +4,8 @@
 2. No run is unfinished, and the run that was named is the latest: nobody finalises what they did not mean.
 3. Every run whose conversations readers see was completed before the rollback window began, and its newest
    verification opened all of it and found nothing wrong.
-4. For what stayed sealed: its grace period is over.
+4. The source is the one that the latest run was planned for: a wrong `source.url` deletes nothing elsewhere.
+5. For what stayed sealed: its grace period is over.
 """
 
 import json
@@ -29,6 +30,19 @@ def require_confirmed(campaign: Campaign, confirm: str | None) -> None:
         raise GateError(
             "making a campaign final asks for its name",
             hint=f"type it when asked, or give --confirm {campaign.name}; --dry-run shows what would go",
+        )
+
+
+def require_source(connection: sa.Connection, campaign: Campaign) -> None:
+    """The source that the latest run was planned for; one that was moved gets a plan and a run of its own first."""
+    run, plan = tables.run, tables.plan
+    document = connection.scalar(
+        sa.select(plan.c.document).join(run, run.c.plan_id == plan.c.plan_id).order_by(run.c.run_no.desc()).limit(1)
+    )
+    if document is not None and json.loads(document)["source"]["identity_sha256"] != campaign.store.identity():
+        raise GateError(
+            "the source is not the one that was migrated",
+            hint="check source.url; for a source that was moved, plan, execute and verify once more",
         )
 
 

@@ -11,7 +11,7 @@ from migrator.campaign import Campaign
 from migrator.core.errors import GateError
 from migrator.finalization import retiring, shredding
 from migrator.finalization.finalizing import open_eraser
-from migrator.finalization.gates import require_final, require_grace_over
+from migrator.finalization.gates import require_final, require_grace_over, require_source
 from migrator.stores.interface import Eraser
 
 
@@ -35,6 +35,7 @@ def preview(campaign: Campaign, connection: sa.Connection, run_id: str | None, *
 
 def _refusal(campaign: Campaign, connection: sa.Connection, run_id: str | None, *, sealed: bool) -> str:
     try:
+        require_source(connection, campaign)
         require_final(connection, campaign, run_id)
         if sealed:
             require_grace_over(connection, campaign)

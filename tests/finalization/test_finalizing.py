@@ -23,6 +23,7 @@ from migrator.finalization import Finalized, Preview, finalize, preview, retirin
 from migrator.planning.making import make_plan
 from migrator.rollback import rollback
 from migrator.stores.labyrinth_erasing import LabyrinthEraser
+from migrator.stores.source_database import SourceDatabase
 from tests.execution.bench import Bench
 from tests.support.campaigns import CUTOVER, NAME, RUN, at, small_campaign
 from tests.verification.support import Killed, database, rows, run, tamper
@@ -42,6 +43,12 @@ SHAPE = Shape(
 """Whole conversations and ones with gaps, and some that stay sealed."""
 _FOLDERS: list[TemporaryDirectory[str]] = []
 _COUNTS = "conversations, messages, exports, recipient_keys, kept_conversations, kept_exports"
+
+
+@pytest.fixture(autouse=True)
+def in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of a campaign is that campaign: where its source lies does not tell them apart."""
+    monkeypatch.setattr(SourceDatabase, "location", lambda _: "here")
 
 
 @pytest.fixture
@@ -145,6 +152,21 @@ def test_only_what_was_verified_whole(spec: CampaignSpec, change: str, reason: s
         finalized(spec)
     assert source(spec) == before
     assert looked_ahead(spec)[1].refusal
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_another_source_than_the_one_that_was_migrated(spec: CampaignSpec, begun: bool) -> None:
+    """A slip in `source.url` deletes nothing from the store that it leads to, also where it comes half way."""
+    if begun:
+        with smaller():
+            assert interrupted(spec, 8, sealed=False)
+    with database(spec, "store.db") as store:
+        store.execute("UPDATE account SET account_id = 'other-' || account_id")
+    before = source(spec)
+    with pytest.raises(GateError, match="not the one that was migrated"):
+        finalized(spec)
+    assert source(spec) == before
+    assert "not the one" in looked_ahead(spec)[1].refusal
 
 
 def test_attachments_are_in_the_way(spec: CampaignSpec) -> None:
