@@ -13,6 +13,7 @@ from migrator.core.secret import Secret
 
 _OPTIONS: Final = re.compile(r"#((?:[a-z_]+=[^#&]*)(?:&[a-z_]+=[^#&]*)*)\Z")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
+LONGEST_TIMEOUT: Final = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,16 @@ class ChannelAddress:
         if not _NAME.match(name):
             raise ConfigError("notify.channel: a channel's name has 1 to 32 of a-z, 0-9, '_' and '-'")
         return cls(kind=kind, rest=rest[: match.start()] if match else rest, name=name, options=options)
+
+    def timeout(self, usual: float) -> float:
+        """The option `timeout` in seconds, `usual` where it is left out; `ConfigError` for what is none."""
+        try:
+            seconds = float(self.options.get("timeout", usual))
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds <= LONGEST_TIMEOUT:
+            raise ConfigError(f"notify.channel: the option timeout is a number of seconds, at most {LONGEST_TIMEOUT}")
+        return seconds
 
     def refuse_options(self, known: frozenset[str]) -> None:
         """Raise `ConfigError` for an option that the channel does not have."""

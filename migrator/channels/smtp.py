@@ -72,9 +72,9 @@ class SmtpChannel:
             parts.port or _PORTS[address.kind],
             mode=mode,
             user=user,
-            password=None if reference is None else resolve(reference),
+            password=None if reference is None else _sendable(resolve(reference)),
             ca=None if ca is None else directory / ca,
-            timeout=_seconds(address.options.get("timeout")),
+            timeout=address.timeout(TIMEOUT_SECONDS),
         )
 
     def send(self, dispatch: Dispatch) -> Answer:
@@ -178,6 +178,15 @@ class SmtpChannel:
         return session
 
 
+def _sendable(password: Secret) -> Secret:
+    """A password that `smtplib` can send; what its own failure says would have some of the password in it."""
+    if not password.reveal().isascii():
+        raise ConfigError(
+            "notify.channel: the password of a mail server is of ASCII characters", hint="set another one"
+        )
+    return password
+
+
 def _split(address: ChannelAddress) -> SplitResult:
     try:
         parts = urlsplit(f"{address.kind}:{address.rest}")
@@ -190,16 +199,6 @@ def _split(address: ChannelAddress) -> SplitResult:
             hint=f"for example {address.kind}://user@mail.example.org#password=env:SMTP_PASSWORD",
         )
     return parts
-
-
-def _seconds(text: str | None) -> float:
-    try:
-        seconds = TIMEOUT_SECONDS if text is None else float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 600:
-        raise ConfigError("notify.channel: the option timeout is a number of seconds, at most 600")
-    return seconds
 
 
 def _data(session: smtplib.SMTP, data: bytes) -> tuple[int, bytes]:

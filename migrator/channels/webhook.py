@@ -68,10 +68,9 @@ class WebhookChannel:
             context = ssl.create_default_context(cafile=None if ca is None else str(directory / ca))
         except (OSError, ssl.SSLError):
             raise ConfigError(f"notify.channel: {ca} holds no certificate authority") from None
-        timeout = options.get("timeout", "")
         return cls(
             url, signers(resolve(options["secret"])), allow_private=private, context=context,
-            timeout=float(timeout) if timeout.isdecimal() and int(timeout) else TIMEOUT_SECONDS,
+            timeout=address.timeout(TIMEOUT_SECONDS),
         )  # fmt: skip
 
     def send(self, dispatch: Dispatch) -> Answer:
@@ -92,7 +91,7 @@ class WebhookChannel:
             request = self._client.build_request("POST", self._target(), content=body, headers=headers)
             request.extensions["sni_hostname"] = self._url.host
             response = self._client.send(request, stream=True)
-            if response.status_code == httpx.codes.NO_CONTENT or response.headers.get("content-length") == "0":
+            if response.status_code == httpx.codes.NO_CONTENT or _is_empty(response):
                 response.read()  # nothing: but only a connection that was read to the end is used again
             response.close()
         except httpx.ConnectError as error:
@@ -131,6 +130,11 @@ def payload(dispatch: Dispatch, now: datetime) -> bytes:
     return canonical_json(
         {"type": "migrator.notice", "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data}
     )
+
+
+def _is_empty(response: httpx.Response) -> bool:
+    """Whether it says so; where it is chunked as well, that is what counts (RFC 9112, section 6.3), without an end."""
+    return response.headers.get("content-length") == "0" and "transfer-encoding" not in response.headers
 
 
 def _answer(response: httpx.Response, now: int) -> Answer:

@@ -151,6 +151,14 @@ def test_over_tls_with_a_password(tmp_path: Path, certificate: Certificate, kind
             open_smtp(f"{kind}://localhost:{mailbox.port}", tmp_path).send(make_dispatch("k1"))
 
 
+@pytest.mark.parametrize("password", ["pässword".encode(), b"\xff\xfe"])
+def test_a_password_that_can_not_be_sent(tmp_path: Path, password: bytes) -> None:
+    """Said before anything is sent, and without a word of it."""
+    with pytest.raises(ConfigError, match="ASCII") as refused:
+        open_smtp("smtps://ana@localhost#password=env:P", tmp_path, password)
+    assert "word" not in str(refused.value).replace("password", "")
+
+
 def test_a_certificate_for_another_name(tmp_path: Path) -> None:
     """Trusted, but not this server's: refused."""
     other = make_certificate(tmp_path, "mail.example.org")

@@ -176,6 +176,14 @@ def test_no_answer(channel: WebhookChannel, server: Receiver) -> None:
     assert isinstance(channel.send(make_dispatch("k1")), Deferred)
 
 
+def test_a_body_that_never_ends(tmp_path: Path, server: Receiver) -> None:
+    """An answer that says it is empty and goes on in chunks all the same is not read."""
+    server.answer = lambda _: (200, {"transfer-encoding": "chunked"})
+    channel = open_webhook(at(server, "&private=allow&timeout=0.5"), tmp_path)
+    assert channel.send(make_dispatch("k1")) == Accepted()
+    channel.close()
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     """A gateway that can't be reached is the channel's failure."""
     with pytest.raises(ChannelError, match="can't be reached"):
@@ -257,6 +265,7 @@ def test_a_name_is_looked_up_once(tmp_path: Path, server: Receiver, monkeypatch:
     "address",
     ["webhook:", "webhook:ftp://h/#secret=env:S", "webhook:https://u:p@h/#secret=env:S", "webhook:https://h/",
      "webhook:http://h/#secret=env:S", "webhook:https://h/#secret=env:S&private=yes", "webhook:https://h/#secret=env:S&x=1",
+     "webhook:https://h/#secret=env:S&timeout=soon", "webhook:https://h/#secret=env:S&timeout=0",
      "webhook:https://h/#secret=env:S&ca=missing.pem", "webhook:https:///#secret=env:S"],
 )  # fmt: skip
 def test_addresses_that_make_no_sense(tmp_path: Path, address: str) -> None:
