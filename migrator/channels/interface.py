@@ -14,6 +14,7 @@ from migrator.core.secret import Secret
 _OPTIONS: Final = re.compile(r"#((?:[a-z_]+=[^#&]*)(?:&[a-z_]+=[^#&]*)*)\Z")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 LONGEST_TIMEOUT: Final = 600
+"""Seconds; a batch of notices does not wait longer for one answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

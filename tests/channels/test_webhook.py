@@ -219,6 +219,7 @@ def test_tls_by_name_to_a_pinned_address(tmp_path: Path) -> None:
     "host",
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",  # noqa: S104
      "[::1]", "[fe80::1]", "[fc00::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "2130706433",
+     "[::7f00:1]", "[::ffff:0:7f00:1]", "[64:ff9b:1::7f00:1]", "[fec0::1]",
      "localhost"],
 )  # fmt: skip
 def test_private_addresses_are_refused(tmp_path: Path, host: str) -> None:
