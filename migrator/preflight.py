@@ -226,7 +226,14 @@ def _notice_channel(spec: CampaignSpec) -> _Finding:
     channels = open_channels(spec)
     for channel in channels.values():
         channel.close()
-    return _Finding(f"{', '.join(channels)}: {'opens' if len(channels) == 1 else 'open'}")
+    said = f"{', '.join(channels)}: {'opens' if len(channels) == 1 else 'open'}"
+    notify = spec.settings.notify
+    if notify.required_evidence == "E2" and notify.return_path is None and any(c.by_mail for c in channels.values()):
+        return _warn(
+            f"{said}; E2 waits for bounces, and there is no notify.return_path for them to come to",
+            "set it, and import what comes there: else what bounced counts as told after 72 hours",
+        )
+    return _Finding(said)
 
 
 def _approvals(spec: CampaignSpec) -> _Finding:

@@ -383,6 +383,13 @@ def test_notice_channel(home: Path) -> None:
     assert _wrong(_run(campaign_spec(home))) == {"notice channel": "fail"}
 
 
+def test_bounces_that_nobody_hears_of(home: Path) -> None:
+    """Evidence that no notice bounced is worth nothing where bounces have nowhere to come to."""
+    assert _wrong(_run(campaign_spec(home, notify={"required_evidence": "E2"}))) == {"notice channel": "warn"}
+    heard = {"required_evidence": "E2", "return_path": "bounces@example.org"}
+    assert _wrong(_run(campaign_spec(home, notify=heard))) == {}
+
+
 @pytest.mark.parametrize("damage", ["cut", "altered", "gone", "foreign"])
 def test_audit_log_is_not_the_one_remembered(damage: str, home: Path) -> None:
     """G8: a log that is shorter, altered, gone, or has lines that the database does not know."""

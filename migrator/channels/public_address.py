@@ -13,7 +13,7 @@ from migrator.core.errors import ChannelError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
-"""All that is assigned for the internet (IANA, IPv6 address space); beside it lie older ways to wrap an IPv4 address."""
+"""All that is assigned for the internet (IANA); beside it lie older ways to wrap an IPv4 address."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
