@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from fixtures.shape import FaultShares, Shape, UserShares
 from migrator import evidence, reading
@@ -22,15 +23,21 @@ from migrator.core.progress import NoProgress
 from migrator.finalization import Finalized, Preview, finalize, preview, retiring, shredding
 from migrator.planning.making import make_plan
 from migrator.rollback import rollback
+from migrator.stores import labyrinth_tables
 from migrator.stores.labyrinth_erasing import LabyrinthEraser
 from migrator.stores.source_database import SourceDatabase
 from tests.execution.bench import Bench
-from tests.support.campaigns import CUTOVER, NAME, RUN, at, small_campaign
-from tests.verification.support import Killed, database, rows, run, tamper
+from tests.support.campaigns import CUTOVER, LATE, NAME, RUN, at, small_campaign
+from tests.verification.support import Killed, database, extended, on_postgresql, rows, run, tamper
 from tests.verification.test_verifying import verified
 
 DAY = timedelta(days=1)
 WINDOW = 30 * DAY
+OF_TEXT = "SELECT inbox_id || '/' || thread_id, sent_at, message_id FROM message"
+OF_TEXT_SHOWN = (
+    "SELECT c.conversation_id, m.sent_at, m.message_id "
+    "FROM migrator_message m JOIN migrator_conversation c USING (conversation_no) WHERE c.mode = 'server'"
+)
 PLACES = "SELECT inbox_id || '/' || thread_id, sent_at, CAST(message_id AS BLOB) FROM message"
 MIGRATED = (
     "SELECT c.conversation_id, m.sent_at, CAST(m.message_id AS BLOB) "
@@ -49,6 +56,24 @@ _COUNTS = "conversations, messages, exports, recipient_keys, kept_conversations,
 def in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy of a campaign is that campaign: where its source lies does not tell them apart."""
     monkeypatch.setattr(SourceDatabase, "location", lambda _: "here")
+
+
+def on_one_server(spec: CampaignSpec) -> CampaignSpec:
+    """The same campaign whose source is in migrator's own database."""
+    url = spec.settings.database.url
+    old = sa.create_engine(f"sqlite:///{spec.directory / 'store.db'}")
+    new = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with old.connect() as reading, new.begin() as writing:
+        labyrinth_tables.metadata.create_all(writing)
+        for table in labyrinth_tables.metadata.sorted_tables:
+            everything = [dict(row) for row in reading.execute(sa.select(table)).mappings()]
+            found = [row for row in everything if not any("\0" in str(value) for value in row.values())]
+            if found:
+                writing.execute(table.insert(), found)
+    old.dispose()
+    new.dispose()
+    own = spec.settings.source.model_copy(update={"url": url})
+    return replace(spec, settings=spec.settings.model_copy(update={"source": own}))
 
 
 @pytest.fixture
@@ -471,6 +496,32 @@ def test_killed_at_every_step(spec: CampaignSpec, tmp_path: Path, sealed: bool) 
     assert counts(spec) == counts(undisturbed)
     assert counts(spec)[-1][1] == "completed"
     assert expected.row.counts["messages"] == counts(spec)[-1][3]
+
+
+@on_postgresql
+@pytest.mark.usefixtures("database_kind")
+def test_two_runs_on_postgresql_killed_now_and_then(tmp_path: Path) -> None:
+    """The source in the same database as migrator's; of what readers see it has lost some already."""
+    spec = extended(tmp_path)
+    with database(spec, "store.db") as store:
+        store.execute("DELETE FROM attachment")
+    spec = on_one_server(at(spec, LATE + WINDOW + DAY))
+    assert {verified(spec, run_id).ok for (run_id,) in rows(spec, "SELECT run_id FROM migrator_run")} == {True}
+    shown = set(rows(spec, OF_TEXT_SHOWN))
+    for place in sorted(shown)[:3]:
+        tamper(spec, f"DELETE FROM message WHERE message_id = '{place[2]}'")
+    before = set(rows(spec, OF_TEXT))
+    kills = 0
+    while kills < 12 and interrupted(spec, 5 + kills, sealed=False):
+        kills += 1
+    result = finalized(spec)
+    assert kills > 3
+    assert set(rows(spec, OF_TEXT)) == before - shown
+    assert result.row.counts["messages"] == len(before & shown)
+    rest = finalized(at(spec, CUTOVER + 200 * DAY), sealed=True)
+    orphans = {place[0] for place in rows(spec, OF_TEXT)}
+    assert orphans
+    assert rest.row.counts["kept_conversations"] == len(orphans)
 
 
 def test_a_hold_placed_while_it_was_interrupted(spec: CampaignSpec) -> None:
