@@ -26,6 +26,7 @@ TIMEOUTS: Final = (5.0, 30.0)
 DEFAULT_TOKEN: Final = "env:VAULT_TOKEN"  # noqa: S105 - a reference
 _TOKEN: Final = re.compile(rb"[\x21-\x7e]+\Z")
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}\Z", re.ASCII)
+_HOST: Final = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?\Z|[0-9a-f:.]*:[0-9a-f:.]*\Z")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPTIONS: Final = frozenset({"token", "namespace", "ca", "version"})
 _EXAMPLE: Final = "for example vault:https://bao.example.org:8200/transit/migrator?token=file:/run/secrets/bao-token"
@@ -60,7 +61,8 @@ class VaultAddress:
             parts, host, port = urlsplit(""), None, None
         mount, _, key = parts.path.strip("/").rpartition("/")
         names = f"{mount}/{key}".split("/")
-        if parts.scheme not in ("http", "https") or not host or not mount or not all(map(_is_plain, names)):
+        host = host if parts.scheme in ("http", "https") and _HOST.match(host or "") else None
+        if host is None or not mount or not all(map(_is_plain, names)):
             raise _wrong("it does not name a server, a mount and a key")
         if parts.username is not None or parts.password is not None or parts.fragment:
             raise _wrong("it has a password or a fragment in it")
