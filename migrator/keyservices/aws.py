@@ -64,12 +64,15 @@ class AwsKeyService:
     def open(cls, address: str, *, directory: Path) -> "AwsKeyService":  # noqa: ARG003 - boto3 knows its own files
         """Find the key; `KeyServiceError` if it is missing, disabled, about to be deleted or not for encryption."""
         client = _client(_checked(address))
-        described = _asked(f"awskms:{address}", "kms:DescribeKey", lambda: client.describe_key(KeyId=address))
-        facts = described["KeyMetadata"]
-        arn = str(facts["Arn"])
-        if facts["KeyState"] != "Enabled":
+
+        def describe() -> tuple[dict[str, Any], str, str]:
+            facts = client.describe_key(KeyId=address)["KeyMetadata"]
+            return facts, str(facts["Arn"]), str(facts["KeyState"])
+
+        facts, arn, state = _asked(f"awskms:{address}", "kms:DescribeKey", describe)
+        if state != "Enabled":
             raise KeyServiceError(
-                f"awskms:{arn}: the key is {facts['KeyState']}",
+                f"awskms:{arn}: the key is {state}",
                 problem=KeyProblem.DISABLED,
                 hint="enable it, or cancel its deletion, in AWS KMS",
             )

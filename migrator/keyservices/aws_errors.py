@@ -55,6 +55,8 @@ def answer_of(name: str, permission: str, call: Callable[[], T]) -> T | KeyRefus
         return _denied(f"{name}: there are no credentials for AWS", "see boto3's documentation on credentials")
     except (HTTPClientError, BotocoreConnectionError):
         return _unavailable(name, KeyDelay.DOWN, "can't be reached")
+    except KeyError:
+        return KeyServiceError(f"{name}: the answer is none of AWS KMS's", hint="check the endpoint that boto3 has")
     except BotoCoreError as error:
         return KeyServiceError(f"{name}: the call can't be made ({type(error).__name__})", hint="check keys.service")
 

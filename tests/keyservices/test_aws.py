@@ -149,6 +149,15 @@ def test_documented_errors() -> None:
                     break  # the adaptive mode slows the next ones down
 
 
+def test_an_answer_that_is_none_is_an_error_of_the_service() -> None:
+    """An endpoint that is not AWS's says 200, and nothing that was wrapped."""
+    service = opened(new_key())
+    with answering(service, "nothing", status=200):
+        for operation in PERMISSIONS:
+            with pytest.raises(KeyServiceError, match="none of AWS KMS's"):
+                getattr(service, operation)([(b"secret", CONTEXT)])
+
+
 def test_botocore_waits_and_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two throttled answers cost time, no more; the real retries of the mode that is configured."""
     monkeypatch.setattr(aws, "ATTEMPTS", 5)
