@@ -313,6 +313,33 @@ def test_what_somebody_else_changed_meanwhile_is_left_alone(tmp_path: Path, monk
     agree(bench)
 
 
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Each key is moved by one of them, and has one event; the other counts it as overtaken."""
+    monkeypatch.setattr(rewrapping, "_BATCH", 2)
+    bench = bench_in(tmp_path, 5)
+    bench.run()
+    new = rotate(bench)
+    calls = 0
+
+    def slow(wanted: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        made = moving.wrapped_anew(wanted)
+        if calls == at:
+            rewrap(bench)
+        return made
+
+    monkeypatch.setattr("migrator.keys.rewrapping.wrapped_anew", slow)
+    result = rewrap(bench)
+    assert result.overtaken == 2
+    assert versions(bench) == {("data", OWN, new): 5, ("recipient", OWN, new): 1, ("reference", OWN, new): 1}
+    assert len(bench.events("key.rewrapped")) == 7
+    with bench.open() as campaign:
+        assert not keys.status(campaign).unfinished
+    agree(bench)
+
+
 def test_beside_a_run(tmp_path: Path) -> None:
     """In the middle of a long conversation, whose key moves on: the run goes on, and its end reconciles."""
     bench = bench_in(tmp_path, 1, messages=2500)
