@@ -33,7 +33,7 @@ def previewed(found: Preview, totals: Totals) -> list[str]:
         f"would leave the source: {_of(totals.messages, totals.conversations)}; nothing was deleted",
     ]
     if found.kept:
-        lines.append(f"under a legal hold, and kept: {counted(found.kept, 'conversation')}")
+        lines.append(f"kept, for a legal hold or as nobody is known: {counted(found.kept, 'conversation')}")
     if found.refusal:
         lines.append(f"it would be refused now: {found.refusal}")
     return lines
@@ -55,8 +55,8 @@ def finalized(result: Finalized) -> View:
     kept = counts["kept_conversations"], counts["kept_exports"]
     if any(kept):
         lines.append(
-            f"under a legal hold, and kept: {counted(kept[0], 'conversation')}, {counted(kept[1], 'export')}; "
-            "call it again when the hold is released"
+            f"kept, for a legal hold or as nobody is known: {counted(kept[0], 'conversation')}, "
+            f"{counted(kept[1], 'export')}; call it again when a hold is released"
         )
     lines.append(f"the certificate is in {result.certificate}")
     return View(
