@@ -28,7 +28,7 @@ from migrator.stores.labyrinth_erasing import LabyrinthEraser
 from migrator.stores.source_database import SourceDatabase
 from tests.execution.bench import Bench
 from tests.support.campaigns import CUTOVER, LATE, NAME, RUN, at, small_campaign
-from tests.verification.support import Killed, database, extended, on_postgresql, rows, run, tamper
+from tests.verification.support import Killed, database, extended, forget_made, on_postgresql, rows, run, tamper
 from tests.verification.test_verifying import verified
 
 DAY = timedelta(days=1)
@@ -498,8 +498,17 @@ def test_killed_at_every_step(spec: CampaignSpec, tmp_path: Path, sealed: bool) 
     assert expected.row.counts["messages"] == counts(spec)[-1][3]
 
 
+@pytest.fixture
+def made_here(in_one_place: None) -> Iterator[None]:
+    """Campaigns that other tests share are made where this module's sources lie, and for this test alone."""
+    del in_one_place
+    forget_made()
+    yield
+    forget_made()
+
+
 @on_postgresql
-@pytest.mark.usefixtures("database_kind")
+@pytest.mark.usefixtures("database_kind", "made_here")
 def test_two_runs_on_postgresql_killed_now_and_then(tmp_path: Path) -> None:
     """The source in the same database as migrator's; of what readers see it has lost some already."""
     spec = extended(tmp_path)

@@ -131,6 +131,12 @@ def _extended(kind: str) -> CampaignSpec:
     return spec
 
 
+def forget_made() -> None:
+    """Make the campaigns above anew: for who makes them where something else is true, before and after."""
+    _executed.cache_clear()
+    _extended.cache_clear()
+
+
 def _folder() -> Path:
     _FOLDERS.append(tempfile.TemporaryDirectory(prefix="migrator-test-"))
     return Path(_FOLDERS[-1].name)
