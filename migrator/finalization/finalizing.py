@@ -98,15 +98,21 @@ def _begin(campaign: Campaign, lease: Lease, run_id: str | None, what: What) -> 
             return Finalization(campaign, lease, last)
         if last is not None and not _has_more(campaign, connection, what):
             return None
+        if what is What.MIGRATED:
+            require_final(connection, campaign, run_id)
+            _refuse_attachments(campaign, connection)
     with campaign.database.write("finalize-begin") as connection:
         run = require_final(connection, campaign, run_id)
         if what is What.SEALED:
             _require_retired_before(connection)
             require_grace_over(connection, campaign)
-        else:
-            for page in retiring.pages(campaign, connection, 0):  # asks for attachments, before anything goes
-                del page
         return Finalization.begin(campaign, connection, lease, run.run_id, what)
+
+
+def _refuse_attachments(campaign: Campaign, connection: sa.Connection) -> None:
+    """Look at every page before anything goes; a walk over the source, so in no write transaction."""
+    for page in retiring.pages(campaign, connection, 0):
+        del page
 
 
 def _has_more(campaign: Campaign, connection: sa.Connection, what: What) -> bool:

@@ -11,7 +11,6 @@ from typing import Final
 import sqlalchemy as sa
 
 from migrator.campaign import Campaign
-from migrator.core.encoding import canonical_json
 from migrator.core.model import Conversation
 from migrator.core.progress import Progress
 from migrator.database import tables
@@ -64,9 +63,8 @@ def _erase(work: Finalization, eraser: Eraser, ids: Sequence[str], count: int) -
     announced = set((work.row.pending or {}).get("ids", ids))
     eraser.erase_all(ids)
     gone = count - eraser.count_all(sorted(announced.difference(ids)))
-    through = canonical_json({"conversations": len(ids)}).decode()
     with work.transaction("batch") as connection:
-        work.update(connection, add={"messages": gone, "conversations": len(ids)}, through=through, pending=None)
+        work.update(connection, add={"messages": gone, "conversations": len(ids)}, pending=None)
 
 
 def _not_held(campaign: Campaign, ids: Sequence[str]) -> list[str]:
