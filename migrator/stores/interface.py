@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import ClassVar, Protocol
 
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
+from migrator.core.settings import SourceSettings
 
 KeySlot = Hashable
 """What a scheme's keys are filed under within a conversation; Labyrinth: (epoch id, version)."""
@@ -55,13 +56,13 @@ class MessageStore(Protocol):
     """The quorums that make sense for it: mailboxes have owners, shared rooms don't."""
 
     @classmethod
-    def open(cls, url: str, *, population_page: int = 5000) -> "MessageStore":
-        """Open the store at a SQLAlchemy URL; relative SQLite paths are already absolute."""
+    def open(cls, source: SourceSettings, *, population_page: int = 5000) -> "MessageStore":
+        """Open the store at a SQLAlchemy URL; paths are already absolute, and references resolved."""
         ...
 
     @classmethod
-    def open_eraser(cls, url: str) -> Eraser:
-        """Open what deletes from the store at a SQLAlchemy URL."""
+    def open_eraser(cls, source: SourceSettings) -> Eraser:
+        """Open what deletes from the same store."""
         ...
 
     def identity(self) -> str:

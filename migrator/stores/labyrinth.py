@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import SourceError
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
+from migrator.core.settings import SourceSettings
 from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
 from migrator.stores.interface import KeySlot
@@ -67,9 +68,9 @@ class LabyrinthStore:
         self._messages = KeyedQuery(message, sa.select(*_MESSAGE_COLUMNS).order_by(*self._place))
 
     @classmethod
-    def open(cls, url: str, *, population_page: int = 5000) -> "LabyrinthStore":
+    def open(cls, source: SourceSettings, *, population_page: int = 5000) -> "LabyrinthStore":
         """Open the store at a SQLAlchemy URL; `SourceError` if it isn't there or lacks a table."""
-        database = SourceDatabase(url)
+        database = SourceDatabase(source.url)
         try:
             database.require_tables(REQUIRED)
         except SourceError:
@@ -78,9 +79,9 @@ class LabyrinthStore:
         return cls(database, population_page)
 
     @classmethod
-    def open_eraser(cls, url: str) -> LabyrinthEraser:
+    def open_eraser(cls, source: SourceSettings) -> LabyrinthEraser:
         """Open what deletes from the store; `SourceError` where that can't be."""
-        return LabyrinthEraser.open(url)
+        return LabyrinthEraser.open(source.url)
 
     def identity(self) -> str:
         """SHA-256 in hex over the kind, the location and the oldest accounts.
