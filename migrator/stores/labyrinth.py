@@ -24,6 +24,7 @@ from migrator.core.model import Account, Conversation, Cursor, Device, MessageRo
 from migrator.core.settings import SourceSettings
 from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
+from migrator.stores.identifiers import identifiers, is_identifier
 from migrator.stores.interface import KeySlot
 from migrator.stores.labyrinth_erasing import LabyrinthEraser
 from migrator.stores.labyrinth_queries import KeyedQuery
@@ -116,7 +117,7 @@ class LabyrinthStore:
         while True:
             statement = query if after is None else query.where(account_id > bound(after))
             rows = self._database.run(partial(raw_rows, statement=statement.limit(self._population_page)))
-            page = [meaning.account(row) for row in rows if meaning.is_identifier(row[0])]
+            page = [meaning.account(row) for row in rows if is_identifier(row[0])]
             if page:
                 yield page
             if len(rows) < self._population_page:
@@ -154,7 +155,7 @@ class LabyrinthStore:
             conversation_id: {
                 (epoch, version)
                 for epoch, version in found.get(key, ())
-                if meaning.is_identifier(epoch) and type(version) is int
+                if is_identifier(epoch) and type(version) is int
             }
             for conversation_id, key in keys.items()
         }
@@ -166,7 +167,7 @@ class LabyrinthStore:
         slots: dict[str, KeySlot] = {}
         for conversation_id, key in keys.items():
             for epoch, version in found.get(key, ()):
-                if meaning.is_identifier(epoch) and type(version) is int:
+                if is_identifier(epoch) and type(version) is int:
                     slots[conversation_id] = (epoch, version)
         return slots
 
@@ -209,7 +210,7 @@ class LabyrinthStore:
     def _by_id(
         self, query: sa.Select[Any], column: sa.ColumnElement[Any], wanted: Sequence[str]
     ) -> list[tuple[Any, ...]]:
-        keys = meaning.identifiers(wanted)
+        keys = identifiers(wanted)
         return self._database.run(partial(rows_among, query=query, column=column, keys=keys))
 
 
