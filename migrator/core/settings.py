@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from migrator.core.cohorts import Rule, require_name
 from migrator.core.encoding import b64url_decode
 from migrator.core.model import Environment, Quorum
 from migrator.core.notes import KeyKind, parse_vkey
@@ -47,6 +48,11 @@ def _schedule(value: dict[str, str]) -> dict[str, str]:
 def _public_key(value: str) -> str:
     if len(b64url_decode(value)) != 32:
         raise ValueError("an issuer's key is an Ed25519 public key, 32 bytes in base64url without padding")
+    return value
+
+
+def _cohort_rule(value: str) -> str:
+    Rule.parse(value)
     return value
 
 
@@ -171,6 +177,10 @@ class ExecutionSettings(_Section):
     max_rate: Annotated[str, AfterValidator(_rate)] | None = None
 
 
+Cohorts = dict[Annotated[str, AfterValidator(require_name)], Annotated[str, AfterValidator(_cohort_rule)]]
+"""Names that an operator chooses → rules (`core.cohorts`): the one section without keys of its own."""
+
+
 class NotifySettings(_Section):
     """How users are told.
 
@@ -239,6 +249,7 @@ class Settings(_Section):
     authorization: AuthorizationSettings = AuthorizationSettings()
     approval: ApprovalSettings = ApprovalSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    cohorts: Cohorts = {}
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
 
