@@ -133,10 +133,12 @@ def _require_waiting(connection: sa.Connection, plan_id: str) -> None:
 def _record_rehearsal(
     connection: sa.Connection, campaign: Campaign, plan_id: str, rehearsed: RehearsalReport | None, waiver: str | None
 ) -> list[Event]:
-    """Keep what the plan rests on, once; the event of a waiver."""
+    """Keep what the plan rests on, once; the event of a waiver. The same again is fine, another is refused."""
+    waiver = waiver.strip() if waiver is not None else None
     if standing.rehearsal(connection, plan_id) is not None:
+        _refuse_another(connection, plan_id, rehearsed, waiver)
         return []
-    if rehearsed is None and not (waiver and waiver.strip()):
+    if rehearsed is None and not waiver:
         raise GateError(
             f"{plan_id} was neither rehearsed in staging nor is that waived",
             hint="the first approval brings --rehearsal DIR, a report that staging saved, or --waive-rehearsal REASON",
@@ -157,6 +159,21 @@ def _record_rehearsal(
         return []
     data = {"override": "rehearsal", "reason": waiver}
     return [Event(type=EventType.OVERRIDE_USED, subject=plan_id, data=data)]
+
+
+def _refuse_another(
+    connection: sa.Connection, plan_id: str, rehearsed: RehearsalReport | None, waiver: str | None
+) -> None:
+    """Whoever brings a rehearsal or a waiver of their own would believe that the plan rests on that."""
+    table = tables.rehearsal
+    row = connection.execute(sa.select(table).where(table.c.plan_id == plan_id)).one()
+    given = (rehearsed.summary_sha256 if rehearsed else None), (None if rehearsed else waiver)
+    if given not in ((None, None), (row.summary_sha256, row.waiver)):
+        rests = f"its rehearsal is waived ({row.waiver})" if row.waiver else f"it rests on the rehearsal {row.run_id}"
+        raise GateError(
+            f"{plan_id} has an approval already by which {rests}, recorded by {row.recorded_by}",
+            hint="who agrees approves without --rehearsal and --waive-rehearsal; who does not makes a new plan",
+        )
 
 
 def _was_there(connection: sa.Connection, plan_id: str, signer: str) -> bool:

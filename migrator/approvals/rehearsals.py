@@ -56,6 +56,6 @@ def read(campaign: Campaign, path: Path) -> RehearsalReport:
     if found[2] != config.rules_digest(campaign.settings):
         raise GateError(
             f"{path}: the rehearsal ran under other rules than this campaign's",
-            hint="compare [campaign], [authorization] and [execution] of both configurations, then rehearse again",
+            hint="compare [campaign], [authorization], [execution] and [cohorts] of both, then rehearse again",
         )
     return RehearsalReport(run_id=str(run_id)[:64], summary_sha256=hashlib.sha256(data).hexdigest())

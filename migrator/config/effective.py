@@ -41,6 +41,8 @@ def rules_digest(settings: Settings) -> str:
     """SHA-256 in hex over the settings that decide what is opened, when and how, wherever that is."""
     found = effective(settings)
     rules = {section: {key: found[section][key] for key in keys} for section, keys in _RULES.items()}
+    if found["cohorts"]:
+        rules["cohorts"] = found["cohorts"]
     return hashlib.sha256(canonical_json(_without_floats(rules))).hexdigest()
 
 

@@ -20,19 +20,31 @@ PROGRAM_VARIABLES: Final = frozenset(
 
 
 class Keys(dict[str, dict[str, type]]):
-    """Section → key → kind of value, as `Settings` declares them; `dict`: a table of texts, `list`: one or several."""
+    """Section → key → kind of value, as `Settings` declares them; `dict`: a table of texts, `list`: one or several.
+
+    `named`: sections of texts whose keys are names that the operator chooses.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.named: set[str] = set()
         for section, field in Settings.model_fields.items():
-            assert isinstance(field.annotation, type)  # noqa: S101 - every field of Settings is a section
+            if get_origin(field.annotation) is dict:
+                self.named.add(section)
+                self[section] = {}
+                continue
+            assert isinstance(field.annotation, type)  # noqa: S101 - every other field of Settings is a section
             self[section] = _keys_of(field.annotation)
+
+    def in_section(self, section: str, key: str) -> type | None:
+        """What a key of a section holds; None for one that does not exist."""
+        return str if section in self.named else self.get(section, {}).get(key)
 
     def kind(self, dotted: str) -> type | None:
         """What a dotted key holds; None for one that does not exist."""
         section, _, key = dotted.partition(".")
         table, _, entry = key.partition(".")
-        kind = self.get(section, {}).get(table)
+        kind = self.in_section(section, table) if table else None
         if entry:
             return str if kind is dict else None
         return kind
@@ -46,6 +58,14 @@ class Keys(dict[str, dict[str, type]]):
                     return dotted
             elif variable.startswith(f"{prefix}_") and len(variable) > len(prefix) + 1:
                 return f"{dotted}.{variable[len(prefix) + 1 :]}"
+        return self._name(variable)
+
+    def _name(self, variable: str) -> str | None:
+        """The dotted key of a named section that an environment variable sets; the name keeps its case."""
+        for section in self.named:
+            prefix = f"{PREFIX}{section.upper()}_"
+            if variable.startswith(prefix) and len(variable) > len(prefix):
+                return f"{section}.{variable[len(prefix) :]}"
         return None
 
     def variables(self) -> list[str]:

@@ -66,7 +66,7 @@ class _Reader:
                 self.problems.append(f"{path}: {section} is a section: write [{section}]")
             else:
                 for key, value in keys.items():
-                    self._take(f"{section}.{key}", self.keys[section].get(key), value, path)
+                    self._take(f"{section}.{key}", self.keys.in_section(section, key), value, path)
 
     def environment(self, environ: Mapping[str, str]) -> None:
         """Take the values of the environment."""
@@ -191,7 +191,7 @@ def _complaints(error: ValidationError, given: Mapping[str, _Given], *, single: 
 
 def _explain(item: dict[str, Any], given: Mapping[str, _Given]) -> str:
     """One complaint of pydantic's in our words."""
-    dotted = ".".join(str(part) for part in item["loc"])
+    dotted = ".".join(str(part) for part in item["loc"] if part != "[key]")
     message = str(item["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if item["type"] == "missing":

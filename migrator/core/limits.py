@@ -26,6 +26,9 @@ class Limits:
     """How far in the future a record may have been decided."""
     identifier_bytes: int = 1024
     """Longest identifier in a record or manifest, UTF-8."""
+    cohort_file_bytes: int = 16 * MIB
+    cohort_members: int = 100_000
+    """Accounts in a cohort's file: they are held in memory while a plan is made."""
 
 
 LIMITS = Limits()

@@ -23,6 +23,8 @@ _MEMBERS = frozenset(
     {"schema", "plan_id", "campaign", "created_at", "tool_version", "config_sha256", "source", "policy", "counts",
      "coverage", "estimate", "items_root", "digest"}
 )  # fmt: skip
+_OPTIONAL = frozenset({"cohort", "limit", "extend", "arrivals"})
+"""Only where they say something: a plan for a part of the population; conversations that were migrated before."""
 
 
 @dataclass(slots=True)
@@ -45,16 +47,43 @@ class Count:
 
 
 @dataclass(slots=True)
+class Extension:
+    """Migrated conversations that are to be extended, with all of their messages.
+
+    `tails`: those with new messages, and how many these are; `late_keys`: others with a newer export, and their gaps.
+    """
+
+    whole: Count = field(default_factory=Count)
+    tails: Count = field(default_factory=Count)
+    late_keys: Count = field(default_factory=Count)
+
+    def to_json(self) -> dict[str, object]:
+        """As results have it."""
+        late = {"conversations": self.late_keys.conversations, "gaps": self.late_keys.messages}
+        return {**self.whole.to_json(), "tails": self.tails.to_json(), "late_keys": late}
+
+
+@dataclass(slots=True)
 class PlanCounts:
-    """How many by decision; `rewrap` takes in the conversations that are to be extended."""
+    """How many by decision; `rewrap` takes in the conversations that are to be extended, `extend` tells them apart."""
 
     rewrap: Count = field(default_factory=Count)
+    extend: Extension = field(default_factory=Extension)
     skip: dict[str, Count] = field(default_factory=dict)
 
     def add(self, decision: str, messages: int, *, conversations: int = 1) -> None:
         """Count items with one decision (`rewrap`, `extend` or an outcome)."""
         count = self.rewrap if is_work(decision) else self.skip.setdefault(reason_of(decision), Count())
         count.add(messages, conversations=conversations)
+        if decision == EXTEND:
+            self.extend.whole.add(messages, conversations=conversations)
+
+    def add_news(self, tail: int | None, late: int | None) -> None:
+        """Count what a conversation to be extended takes up: a new tail, or the gaps that late keys may close."""
+        if tail is not None:
+            self.extend.tails.add(tail)
+        elif late is not None:
+            self.extend.late_keys.add(late)
 
     def add_cause(self, decision: str, cause: str, conversations: int) -> None:
         """Count what is behind a decision to skip, beside the decision itself."""
@@ -103,7 +132,7 @@ def from_file(data: bytes) -> dict[str, object]:
         document = strict_json(data, max_depth=_JSON_DEPTH)
     except ValueError as error:
         raise PlanError(f"this is not a plan file: {error}", hint="give the file that `migrator plan` wrote") from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA or document.keys() != _MEMBERS:
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA or document.keys() - _OPTIONAL != _MEMBERS:
         raise PlanError("this is not a plan file of this version", hint="give the file that `migrator plan` wrote")
     found = document["digest"]
     if not isinstance(found, str) or not hmac.compare_digest(found.encode(), digest_of(document).encode()):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from migrator.core.cohorts import Rule, require_name
 from migrator.core.encoding import b64url_decode
 from migrator.core.model import Environment, Quorum
 from migrator.core.notes import KeyKind, parse_vkey
@@ -55,6 +56,11 @@ def _public_key(value: str) -> str:
 def _server_name(value: str) -> str:
     if not _SERVER_NAME.match(value):
         raise ValueError("a server name reads like example.org: what stands behind the first colon of a user's id")
+    return value
+
+
+def _cohort_rule(value: str) -> str:
+    Rule.parse(value)
     return value
 
 
@@ -198,6 +204,10 @@ class ExecutionSettings(_Section):
     max_rate: Annotated[str, AfterValidator(_rate)] | None = None
 
 
+Cohorts = dict[Annotated[str, AfterValidator(require_name)], Annotated[str, AfterValidator(_cohort_rule)]]
+"""Names that an operator chooses → rules (`core.cohorts`): the one section without keys of its own."""
+
+
 class NotifySettings(_Section):
     """How users are told.
 
@@ -266,6 +276,7 @@ class Settings(_Section):
     authorization: AuthorizationSettings = AuthorizationSettings()
     approval: ApprovalSettings = ApprovalSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    cohorts: Cohorts = {}
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
 

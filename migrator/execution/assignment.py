@@ -3,8 +3,17 @@
 from dataclasses import dataclass, field
 
 from migrator.campaign import CampaignSpec
+from migrator.core.cohorts import Rule
 from migrator.facts import Watermarks
 from migrator.lease import boot_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """What a run opens out of its plan: the conversations that ended in one of some outcomes in another run."""
+
+    run_id: str
+    outcomes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +22,8 @@ class Assignment:
 
     `token` is the fencing token under which its commits count. `dry_run`: decide and open, write nothing.
     `opens`: whether a dry run may open anything at all (not before the cutover in production); `rate`: messages a
-    second that one worker of a dry run may go through. `machine`: the coordinator's (`lease.boot_id`).
+    second that one worker of a dry run may go through. `machine`: the coordinator's (`lease.boot_id`). `cohort`: the
+    plan's; `retry`: which of its conversations the run is for; None: all.
     """
 
     spec: CampaignSpec
@@ -25,6 +35,8 @@ class Assignment:
     first_no: int
     last_no: int
     watermarks: Watermarks
+    cohort: Rule | None = None
+    retry: Retry | None = None
     machine: str = field(default_factory=boot_id)
     dry_run: bool = False
     opens: bool = True

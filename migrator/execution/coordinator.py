@@ -22,6 +22,7 @@ from migrator.core.errors import (
     IntegrityError,
     LeaseHeldError,
     MigratorError,
+    UsageError,
     resumable,
     resumable_from_here,
 )
@@ -30,18 +31,19 @@ from migrator.core.progress import Progress
 from migrator.core.settings import Share
 from migrator.database import tables
 from migrator.execution import runs, shards
-from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.assignment import Assignment, Retry, ShardResult
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import require_cutover, require_open
 from migrator.execution.journal import Journal
 from migrator.execution.options import RunOptions, StopSignal, engine_of, limit_of
 from migrator.execution.rehearsal import rehearse
+from migrator.execution.retrying import is_for_run, retry_of
 from migrator.execution.runs import Run, RunSummary, Worked
 from migrator.execution.status import Committed, committed, summary_of
-from migrator.facts import Watermarks
 from migrator.lease import Lease
 from migrator.patience import persist
 from migrator.planning import stored
+from migrator.planning.stored import StoredPlan
 
 __all__ = ["RunOptions", "StopSignal", "execute", "resume"]
 
@@ -55,14 +57,17 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     session = _Session(campaign, options, progress, stop)
     if options.dry_run:
         stored.require_current(campaign, found)
-        return rehearse(campaign, found, session.engine, progress, session.wanted, limit_of(campaign, options))
+        return rehearse(
+            campaign, found, session.engine, progress, session.wanted, limit_of(campaign, options), session.retry(found)
+        )
     leases.require_free(campaign)
     stored.require_executable(campaign, found)
     require_open(campaign, found, options.confirm)
+    retry = session.retry(found)
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
-        begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options))
-        return session.drive(begun, found.watermarks, lease)
+        begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options), retry=retry)
+        return session.drive(begun, found, lease)
 
 
 def resume(
@@ -80,7 +85,7 @@ def resume(
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
         taken = runs.take_up(campaign, run.run_id, max_rate=limit_of(campaign, options))
-        return session.drive(taken, plan.watermarks, lease)
+        return session.drive(taken, plan, lease)
 
 
 class _Session:
@@ -99,7 +104,14 @@ class _Session:
         self.held_seconds = 0.0
         self.noted: tuple[str | None, int] = None, 1
 
-    def drive(self, run: Run, watermarks: Watermarks, lease: Lease) -> RunSummary:
+    def retry(self, plan: StoredPlan) -> Retry | None:
+        """What the options say of another run."""
+        failed, only = self.options.retry_failed, self.options.only
+        if failed is None and only:
+            raise UsageError("--only says what of a run is retried", hint="give the run with --retry-failed")
+        return None if failed is None else retry_of(self.campaign, plan.plan_id, failed, only)
+
+    def drive(self, run: Run, plan: StoredPlan, lease: Lease) -> RunSummary:
         """Work until the run is complete or has to stop; then say where it stands."""
         todo = shards.cut(self.campaign, run, self.engine.workers)
         budget = self._budget(run)
@@ -115,7 +127,7 @@ class _Session:
                 Assignment(
                     spec=self.campaign.spec, run_id=run.run_id, plan_id=run.plan_id, generation=run.generation,
                     shard_no=shard.shard_no, token=1, first_no=shard.first_no, last_no=shard.last_no,
-                    watermarks=watermarks,
+                    watermarks=plan.watermarks, cohort=plan.cohort, retry=run.retry,
                 )
                 for shard in todo
             ],
@@ -222,7 +234,7 @@ class _Session:
         with self.campaign.database.read() as connection:
             total = connection.scalar(
                 sa.select(sa.func.sum(planned.c.messages)).where(
-                    planned.c.plan_id == run.plan_id, planned.c.decision.in_(("rewrap", "extend"))
+                    planned.c.plan_id == run.plan_id, is_for_run(run.retry)
                 )
             )
             done = connection.scalar(

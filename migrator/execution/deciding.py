@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from migrator.campaign import Campaign
 from migrator.core.model import Conversation
-from migrator.core.outcomes import Outcome
+from migrator.core.outcomes import Outcome, SkipReason
+from migrator.core.plan import is_work
 from migrator.core.policy import decide
 from migrator.database import tables
 from migrator.database.bulk import chunks
@@ -65,23 +66,25 @@ def decide_items(
 def planned_skips(
     campaign: Campaign, connection: sa.Connection, facts: FactsReader, items: Sequence[PlannedItem]
 ) -> list[Ending]:
-    """How items end that the plan does not open: with the reason as of now where there still is one.
+    """How items end that the run does not open: with the reason as of now where there still is one.
 
-    Whatever the policy would let open by now stays as it was planned: that is for the next plan to say.
+    Whatever the policy would let open by now stays as it was planned: that is for the next plan to say. What the plan
+    opens is here where the run retries what failed in another and is not for it: it is out of that run's cohort.
     """
     found = campaign.store.conversations([item.conversation_id for item in items])
     reasons = _present_reasons(campaign, connection, facts, items, found)
     refs = refs_of(campaign, connection, items, found)
     partial = begun(connection, [item.conversation_no for item in items])
     shown = _shown_counts(connection, items)
-    destroyed = Outcome.SKIPPED_DESTROYED.value
     endings = []
     for item in items:
+        planned = SkipReason.OUT_OF_COHORT.outcome if is_work(item.decision) else item.decision
+        outcome = Outcome.SKIPPED_DESTROYED.value if item.destroyed else reasons.get(item.conversation_id, planned)
         messages, gaps = shown.get(item.conversation_no, (item.messages, 0))
         endings.append(
             Ending(
                 conversation_no=item.conversation_no,
-                outcome=destroyed if item.destroyed else reasons.get(item.conversation_id, item.decision),
+                outcome=outcome,
                 messages=messages,
                 gaps=gaps,
                 ref=refs.get(item.conversation_id, ""),
@@ -98,8 +101,12 @@ def _present_reasons(
     items: Sequence[PlannedItem],
     found: Mapping[str, Conversation],
 ) -> dict[str, str]:
-    """The outcome of each planned skip that the policy still skips."""
-    skipped = [item.conversation_id for item in items if item.decision.startswith("skipped:")]
+    """The outcome of each planned skip that the policy still skips. Whatever was out of the cohort stays out of it."""
+    skipped = [
+        item.conversation_id
+        for item in items
+        if item.decision.startswith("skipped:") and item.decision != SkipReason.OUT_OF_COHORT.outcome
+    ]
     present = [found[identifier] for identifier in skipped if identifier in found]
     reasons = {}
     for conversation, gathered in zip(present, facts.gather(connection, present), strict=True):

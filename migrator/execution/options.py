@@ -32,6 +32,10 @@ class RunOptions:
     max_duration_seconds: float | None = None
     max_rate: str | None = None
     confirm: str | None = None
+    retry_failed: str | None = None
+    """A run: open only what failed in it."""
+    only: tuple[str, ...] = ()
+    """Out of that, only what failed in these ways."""
 
 
 def engine_of(campaign: Campaign, options: RunOptions) -> Engine:

@@ -9,7 +9,7 @@ from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import Progress
 from migrator.engines.interface import Engine
 from migrator.execution import shards
-from migrator.execution.assignment import Assignment, OutcomeCount
+from migrator.execution.assignment import Assignment, OutcomeCount, Retry
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import cutover_reached
 from migrator.execution.runs import RunSummary
@@ -23,10 +23,11 @@ def rehearse(
     progress: Progress,
     stop: Callable[[], StopReason | None],
     limit: float | None,
+    retry: Retry | None = None,
 ) -> RunSummary:
     """Go the way of a run with a plan, until its end or until `stop` says why not; what would come of it.
 
-    `limit`: messages a second, which its workers share evenly.
+    `limit`: messages a second, which its workers share evenly. `retry`: what failed in another run, and nothing else.
     """
     began = time.monotonic()
     opens = cutover_reached(campaign) or not campaign.in_production
@@ -37,7 +38,8 @@ def rehearse(
             Assignment(
                 spec=campaign.spec, run_id="dry-run", plan_id=plan.plan_id, generation=0, shard_no=shard.shard_no,
                 token=1, first_no=shard.first_no, last_no=shard.last_no, watermarks=plan.watermarks, dry_run=True,
-                opens=opens, rate=None if limit is None else limit / max(1, engine.workers),
+                opens=opens, rate=None if limit is None else limit / max(1, engine.workers), cohort=plan.cohort,
+                retry=retry,
             )
             for shard in todo
         ],

@@ -16,7 +16,7 @@ from migrator.core.errors import ExitStatus, GateError, LeaseHeldError, PlanErro
 from migrator.core.lifecycle import RunState, StopReason, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.database import locks, tables
-from migrator.execution.assignment import OutcomeCount
+from migrator.execution.assignment import OutcomeCount, Retry
 from migrator.planning.stored import StoredPlan
 
 
@@ -39,6 +39,8 @@ class Run:
     """Messages a second that all workers together may move."""
     held_seconds: float = 0.0
     """Out of `worked_seconds`: how long a service held the workers up."""
+    retry: Retry | None = None
+    """What of its plan it opens, where it retries what failed in another run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +111,11 @@ def find(connection: sa.Connection, run_id: str | None) -> Run:
         waiting=row.waiting,
         max_rate=row.max_rate,
         held_seconds=row.held_ms / 1000,
+        retry=Retry(run_id=row.retry_of, outcomes=tuple(row.retry_outcomes.split())) if row.retry_of else None,
     )
 
 
-def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None) -> Run:
+def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None, retry: Retry | None = None) -> Run:
     """Consume a plan: from here on it belongs to this run. `max_rate`: messages a second over all workers."""
     now = campaign.clock.now()
     run_id = f"run-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
@@ -139,9 +142,13 @@ def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None
                 started_at=format_time(now),
                 worked_ms=0,
                 max_rate=max_rate,
+                retry_of=retry.run_id if retry else None,
+                retry_outcomes=" ".join(retry.outcomes) if retry else None,
             )
         )
         data = {"plan_id": plan.plan_id, "digest": plan.digest}
+        if retry is not None:
+            data["retry_of"] = retry.run_id
         _record(connection, campaign, run_id, EventType.RUN_STARTED, data)
         return find(connection, run_id)
 

@@ -30,10 +30,11 @@ from migrator.execution.recorder import (
     Recorder,
     StopRequestedError,
 )
+from migrator.execution.retrying import is_for_run
 from migrator.execution.small import rewrap_unit
 from migrator.execution.work import Work, units
 from migrator.exports.opening import ExportReader, Material
-from migrator.facts import FactsReader
+from migrator.facts import FactsReader, Membership
 from migrator.patience import persist
 
 _BATCH = 1000
@@ -81,7 +82,9 @@ class _Worker:
 
     def _attempt(self) -> None:
         # What readers remember may come from a transaction that was lost.
-        self.facts = FactsReader(self.campaign, self.assignment.watermarks)
+        cohort = self.assignment.cohort
+        membership = None if cohort is None else Membership(self.campaign, cohort)
+        self.facts = FactsReader(self.campaign, self.assignment.watermarks, membership)
         self.exports.pending_refusals.clear()
         if self.assignment.dry_run:
             self.recorder.result.counts.clear()
@@ -173,10 +176,10 @@ class _Worker:
             after = items[-1].conversation_no
 
     def _planned_skips(self) -> Iterator[list[PlannedItem]]:
-        return self._walk(tables.plan_item.c.decision.not_in((REWRAP, EXTEND)), limit=_SKIPS)
+        return self._walk(sa.not_(is_for_run(self.assignment.retry)), limit=_SKIPS)
 
     def _pending(self) -> Iterator[list[PlannedItem]]:
-        return self._walk(tables.plan_item.c.decision.in_((REWRAP, EXTEND)), limit=_BATCH)
+        return self._walk(is_for_run(self.assignment.retry), limit=_BATCH)
 
     def _still_pending(self, batch: Sequence[PlannedItem]) -> list[PlannedItem]:
         numbers = {item.conversation_no for item in batch}

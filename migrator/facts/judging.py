@@ -25,6 +25,7 @@ from migrator.core.policy import (
     notice_cause,
 )
 from migrator.facts.coverage import read_coverage
+from migrator.facts.membership import Membership
 from migrator.facts.standings import Standing, Watermarks, named, read_standings
 
 _KEPT_ACCOUNTS = 100_000
@@ -72,13 +73,24 @@ _MEMBERS = {reason: _members(reason) for reason in (None, *SkipReason)}
 
 
 class Judge:
-    """Judges conversations as of one moment, up to given watermarks. For one pass over a population."""
+    """Judges conversations as of one moment, up to given watermarks. For one pass over a population.
 
-    def __init__(self, campaign: Campaign, watermarks: Watermarks, policy: Policy, as_of: datetime) -> None:
+    `membership`: of the cohort that the plan is for; None: for everything.
+    """
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        watermarks: Watermarks,
+        policy: Policy,
+        as_of: datetime,
+        membership: Membership | None = None,
+    ) -> None:
         self._campaign = campaign
         self._watermarks = watermarks
         self._policy = policy
         self._as_of = as_of
+        self._membership = membership
         self._marks: dict[str, _Mark] = {}
         self._older: dict[str, _Mark] = {}
         self._same: dict[tuple[SkipReason | None, str | None, tuple[SkipReason, str] | None], _Mark] = {}
@@ -90,6 +102,7 @@ class Judge:
         accounts = {c.conversation_id: named(c, quorum) for c in conversations}
         coverage = read_coverage(self._campaign, connection, conversations, accounts, self._watermarks)
         marks = self._load(connection, set(chain.from_iterable(accounts.values())))
+        outside = self._membership.outside(conversations) if self._membership is not None else ()
         judged: list[Judged] = []
         for conversation in conversations:
             identifier, owner, _, _, messages, _, orphan, _, _ = conversation
@@ -104,7 +117,7 @@ class Judge:
                 if standing is not None:
                     kinds = self._for_thread(standing, conversation)
                 members.append(kinds[2 * (account == owner) + (account in exporters)])
-            pattern = (True, messages == 0, orphan, owner is not None, frozenset(members))
+            pattern = (identifier not in outside, messages == 0, orphan, owner is not None, frozenset(members))
             decision = decisions.get(pattern)
             if decision is None:
                 decision = decisions[pattern] = judge(Pattern(*pattern), quorum)

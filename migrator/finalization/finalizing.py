@@ -7,6 +7,7 @@
 4. The last transaction: state, the `source.retired` event. Then the certificate, from the rows.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,11 +20,17 @@ from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign, located_source
 from migrator.core.clock import format_time
-from migrator.core.errors import GateError
 from migrator.core.progress import Progress
 from migrator.database import tables
 from migrator.finalization import certificate, retiring, shredding, state
-from migrator.finalization.gates import require_confirmed, require_final, require_grace_over, require_source
+from migrator.finalization.gates import (
+    require_all_decided,
+    require_confirmed,
+    require_final,
+    require_grace_over,
+    require_retired_before,
+    require_source,
+)
 from migrator.finalization.state import Finalization, Progressed, What
 from migrator.lease import Lease
 from migrator.stores.interface import Eraser
@@ -98,11 +105,14 @@ def _begin(campaign: Campaign, lease: Lease, run_id: str | None, what: What) -> 
             return None
         if what is What.MIGRATED:
             require_final(connection, campaign, run_id)
+            require_all_decided(connection)
             _refuse_attachments(campaign, connection)
     with campaign.database.write("finalize-begin") as connection:
         run = require_final(connection, campaign, run_id)
-        if what is What.SEALED:
-            _require_retired_before(connection)
+        if what is What.MIGRATED:
+            require_all_decided(connection)
+        else:
+            require_retired_before(connection)
             require_grace_over(connection, campaign)
         return Finalization.begin(campaign, connection, lease, run.run_id, what)
 
@@ -116,7 +126,8 @@ def _refuse_attachments(campaign: Campaign, connection: sa.Connection) -> None:
 def _has_more(campaign: Campaign, connection: sa.Connection, what: What) -> bool:
     """Whether something may go now that had to stay before: a hold was released, or something new came."""
     if what is What.SEALED:
-        return any(page.ids for page in shredding.pages(campaign, connection))
+        with closing(open_eraser(campaign)) as eraser:
+            return any(page.ids for page in shredding.pages(campaign, connection, eraser))
     return any(page.numbers for page in retiring.pages(campaign, connection, 0)) or _has_exports(campaign, connection)
 
 
@@ -127,14 +138,6 @@ def _has_exports(campaign: Campaign, connection: sa.Connection) -> bool:
             return True
         after = page.last_no
     return False
-
-
-def _require_retired_before(connection: sa.Connection) -> None:
-    row = state.newest(connection, What.MIGRATED)
-    if row is None or not row.completed:
-        raise GateError(
-            "what was migrated is not final yet", hint="`migrator finalize` first; then `migrator finalize --sealed`"
-        )
 
 
 def _destroy_exports(work: Finalization) -> None:

@@ -5,7 +5,8 @@
 3. Every run whose conversations readers see was completed before the rollback window began, and its newest
    verification opened all of it and found nothing wrong.
 4. The source is the one that the latest run was planned for: a wrong `source.url` deletes nothing elsewhere.
-5. For what stayed sealed: its grace period is over.
+5. No conversation was only ever left out of cohorts and limits: with its owner's export it could never be migrated.
+6. For what stayed sealed: its grace period is over.
 """
 
 import json
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from migrator import left_out
 from migrator.audit.events import EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time, parse_time
@@ -22,6 +24,8 @@ from migrator.database import tables
 from migrator.database.clock import database_time
 from migrator.execution import runs
 from migrator.execution.runs import Run
+from migrator.finalization import state
+from migrator.finalization.state import What
 
 
 def require_confirmed(campaign: Campaign, confirm: str | None) -> None:
@@ -68,10 +72,34 @@ def require_final(connection: sa.Connection, campaign: Campaign, run_id: str | N
     return latest
 
 
+def require_retired_before(connection: sa.Connection) -> None:
+    """What was migrated is final first."""
+    row = state.newest(connection, What.MIGRATED)
+    if row is None or not row.completed:
+        raise GateError(
+            "what was migrated is not final yet", hint="`migrator finalize` first; then `migrator finalize --sealed`"
+        )
+
+
+def require_all_decided(connection: sa.Connection) -> None:
+    """A campaign is final for everybody: exports and recipient keys go with what was migrated."""
+    waiting = left_out.count(connection)
+    if waiting:
+        raise GateError(
+            f"no run decided about {waiting} conversations: they were only ever out of a cohort, limit or retry",
+            hint="`migrator plan` without --cohort and --limit, execute that, and verify",
+        )
+
+
+def grace_ends(campaign: Campaign) -> datetime:
+    """Until then what stayed sealed is kept: its owners may still fetch it."""
+    settings = campaign.settings.campaign
+    return settings.cutover_at + timedelta(days=settings.sealed_grace_days)
+
+
 def require_grace_over(connection: sa.Connection, campaign: Campaign) -> None:
     """What stayed sealed is kept until then: its owners may still fetch it."""
-    settings = campaign.settings.campaign
-    end = settings.cutover_at + timedelta(days=settings.sealed_grace_days)
+    end = grace_ends(campaign)
     if _now(connection, campaign) < end:
         raise GateError(
             f"what stayed sealed is kept until {format_time(end)}",

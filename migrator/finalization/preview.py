@@ -11,7 +11,13 @@ from migrator.campaign import Campaign
 from migrator.core.errors import GateError
 from migrator.finalization import retiring, shredding
 from migrator.finalization.finalizing import open_eraser
-from migrator.finalization.gates import require_final, require_grace_over, require_source
+from migrator.finalization.gates import (
+    require_all_decided,
+    require_final,
+    require_grace_over,
+    require_retired_before,
+    require_source,
+)
 from migrator.stores.interface import Eraser
 
 
@@ -24,6 +30,10 @@ class Preview:
     """(conversation, messages that would leave the source), in order."""
     kept: int = 0
     """Conversations that a legal hold protects."""
+    unannounced: int = 0
+    """Conversations that no run decided about: they stay sealed."""
+    late: int = 0
+    """Messages that came after the grace period: they stay sealed."""
 
 
 def preview(campaign: Campaign, connection: sa.Connection, run_id: str | None, *, sealed: bool) -> Preview:
@@ -38,7 +48,10 @@ def _refusal(campaign: Campaign, connection: sa.Connection, run_id: str | None, 
         require_source(connection, campaign)
         require_final(connection, campaign, run_id)
         if sealed:
+            require_retired_before(connection)
             require_grace_over(connection, campaign)
+        else:
+            require_all_decided(connection)
     except GateError as error:
         return error.message
     return ""
@@ -64,7 +77,9 @@ def _present(connection: sa.Connection, eraser: Eraser, number: int, identifier:
 
 def _sealed(campaign: Campaign, connection: sa.Connection, found: Preview) -> Iterator[tuple[str, int]]:
     with closing(open_eraser(campaign)) as eraser:
-        for page in shredding.pages(campaign, connection):
+        for page in shredding.pages(campaign, connection, eraser):
             found.kept += page.kept
+            found.unannounced += page.unannounced
+            found.late += page.late
             for identifier in page.ids:
-                yield identifier, eraser.count_all([identifier])
+                yield identifier, eraser.count_all([identifier], page.before)

@@ -1,6 +1,8 @@
-"""Deletes from the source what stayed sealed: all that is left of every conversation that no hold protects.
+"""Deletes from the source what stayed sealed, of every conversation that no hold protects, as far as it was announced.
 
 A conversation that readers see and whose source was not retired stays: `finalize` without `--sealed` takes it first.
+Nobody was told what becomes of a conversation that no completed run decided about, nor of a message that came when the
+grace period was over already: both stay sealed, and are counted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,11 +12,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from migrator import left_out
 from migrator.campaign import Campaign
 from migrator.core.model import Conversation
 from migrator.core.progress import Progress
 from migrator.database import tables
 from migrator.database.bulk import chunks
+from migrator.finalization.gates import grace_ends
 from migrator.finalization.retiring import held_of
 from migrator.finalization.state import Finalization
 from migrator.stores.interface import Eraser
@@ -22,47 +26,83 @@ from migrator.stores.interface import Eraser
 PAGE: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
-    """Conversations that go, and how many stay under a hold."""
+    """Conversations of which something goes: what was sent `before` a time, in milliseconds.
+
+    How many stay under a hold, how many as no run decided about them, and how many later messages stay.
+    """
 
     ids: list[str]
+    before: int
     kept: int
+    unannounced: int
+    late: int
 
 
-def pages(campaign: Campaign, connection: sa.Connection) -> Iterator[Sealed]:
+def grace_end(campaign: Campaign) -> int:
+    """When the grace period ends, in milliseconds."""
+    return round(grace_ends(campaign).timestamp() * 1000)
+
+
+def pages(campaign: Campaign, connection: sa.Connection, eraser: Eraser) -> Iterator[Sealed]:
     """What is left in the source, a page at a time; conversations without messages have nothing to go."""
+    before = grace_end(campaign)
     for population in campaign.store.population():
         remaining = iter([conversation for conversation in population if conversation.messages])
         while page := list(islice(remaining, PAGE)):
             unretired = _unretired(connection, [conversation.conversation_id for conversation in page])
             candidates = [c for c in page if c.conversation_id not in unretired and not c.fault]
             held = held_of(campaign, candidates)
-            yield Sealed([c.conversation_id for c in candidates if c.conversation_id not in held], len(held))
+            free = [c for c in candidates if c.conversation_id not in held]
+            decided = left_out.decided_among(connection, [c.conversation_id for c in free])
+            announced = [c for c in free if c.conversation_id in decided]
+            late = {c.conversation_id: _late(eraser, c, before) for c in announced}
+            yield Sealed(
+                ids=[c.conversation_id for c in announced if late[c.conversation_id] < c.messages],
+                before=before,
+                kept=len(held),
+                unannounced=len(free) - len(announced),
+                late=sum(late.values()),
+            )
+
+
+def _late(eraser: Eraser, conversation: Conversation, before: int) -> int:
+    """How many of its messages came too late; rows are counted only where its newest one, or its time, suggests any."""
+    newest = conversation.last_sent_at
+    if newest is not None and newest < before:
+        return 0
+    return conversation.messages - eraser.count_all([conversation.conversation_id], before)
 
 
 def shred(work: Finalization, eraser: Eraser, progress: Progress) -> None:
     """Delete all of it; what was announced and not taken in comes first."""
-    if work.row.pending is not None:
-        _erase(work, eraser, _not_held(work.campaign, work.row.pending["ids"]), work.row.pending["count"])
+    pending = work.row.pending
+    if pending is not None:
+        before = pending.get("before", grace_end(work.campaign))
+        _erase(work, eraser, _not_held(work.campaign, pending["ids"]), before, pending["count"])
     with work.transaction("again") as connection:
-        work.update(connection, kept_conversations=0)  # counted anew by each walk: holds come and go
+        # Counted anew by each walk: holds come and go.
+        work.update(connection, kept_conversations=0, kept_unannounced=0, kept_messages=0)
     with work.campaign.database.read() as connection:
-        for page in pages(work.campaign, connection):
+        for page in pages(work.campaign, connection, eraser):
             if page.ids:
-                count = eraser.count_all(page.ids)
-                work.announce({"ids": page.ids, "count": count})
-                _erase(work, eraser, page.ids, count)
-            if page.kept:
+                count = eraser.count_all(page.ids, page.before)
+                work.announce({"ids": page.ids, "before": page.before, "count": count})
+                _erase(work, eraser, page.ids, page.before, count)
+            kept = {
+                "kept_conversations": page.kept, "kept_unannounced": page.unannounced, "kept_messages": page.late,
+            }  # fmt: skip
+            if any(kept.values()):
                 with work.transaction("kept") as written:
-                    work.update(written, add={"kept_conversations": page.kept})
+                    work.update(written, add=kept)
             progress.advance(len(page.ids))
 
 
-def _erase(work: Finalization, eraser: Eraser, ids: Sequence[str], count: int) -> None:
+def _erase(work: Finalization, eraser: Eraser, ids: Sequence[str], before: int, count: int) -> None:
     announced = set((work.row.pending or {}).get("ids", ids))
-    eraser.erase_all(ids)
-    gone = count - eraser.count_all(sorted(announced.difference(ids)))
+    eraser.erase_all(ids, before)
+    gone = count - eraser.count_all(sorted(announced.difference(ids)), before)
     with work.transaction("batch") as connection:
         work.update(connection, add={"messages": gone, "conversations": len(ids)}, pending=None)
 

@@ -48,7 +48,8 @@ class Progressed:
     finished_at: str | None
 
 
-COUNTS: Final = ("conversations", "messages", "exports", "recipient_keys", "kept_conversations", "kept_exports")
+_COUNTS: Final = ("conversations", "messages", "exports", "recipient_keys", "kept_conversations", "kept_exports")
+_KEPT_SEALED: Final = ("kept_unannounced", "kept_messages")
 
 
 def newest(connection: sa.Connection, what: What) -> Progressed | None:
@@ -110,14 +111,15 @@ class Finalization:
 
 
 def _value(row: sa.Row[Any]) -> Progressed:
+    what = What(row.what)
     return Progressed(
         finalization_id=row.finalization_id,
         run_id=row.run_id,
-        what=What(row.what),
+        what=what,
         completed=row.state == "completed",
         through=json.loads(row.through),
         pending=None if row.pending is None else json.loads(row.pending),
-        counts={name: getattr(row, name) for name in COUNTS},
+        counts={name: getattr(row, name) for name in (*_COUNTS, *(_KEPT_SEALED if what is What.SEALED else ()))},
         started_at=row.started_at,
         finished_at=row.finished_at,
     )

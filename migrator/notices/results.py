@@ -1,7 +1,9 @@
 """What became of each account's conversations, for the notices after the cutover.
 
 The source knows a conversation's accounts, the migrator database whether it was moved; a walk over the population
-brings the two together in `migrator_notice_result`. Before a run has been completed nobody can be told anything.
+brings the two together in `migrator_notice_result`. Before a run has been completed nobody can be told anything, and
+neither while conversations were only ever left out of cohorts: who is in no canary would read that theirs stay
+sealed.
 """
 
 from collections import Counter
@@ -9,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
+from migrator import left_out
 from migrator.campaign import Campaign
 from migrator.core.lifecycle import RunState
 from migrator.core.model import Conversation
@@ -41,7 +44,9 @@ def _latest_completed(connection: sa.Connection) -> str | None:
     table = tables.run
     query = sa.select(table.c.run_id, table.c.state, table.c.finished_at).order_by(table.c.run_no.desc()).limit(1)
     row = connection.execute(query).one_or_none()
-    return f"{row.run_id} {row.finished_at}" if row is not None and row.state == RunState.COMPLETED.value else None
+    if row is None or row.state != RunState.COMPLETED.value or left_out.count(connection):
+        return None
+    return f"{row.run_id} {row.finished_at}"
 
 
 def _add(campaign: Campaign, page: list[Conversation]) -> None:

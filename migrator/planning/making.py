@@ -28,7 +28,9 @@ from migrator.database import locks, tables
 from migrator.database.bulk import chunks, refresh_statistics
 from migrator.facts import Judge, Watermarks, current_watermarks
 from migrator.garbage import rarely_collected
+from migrator.planning.limiting import cut
 from migrator.planning.pages import PagePlanner, Walk
+from migrator.planning.selecting import select
 from migrator.planning.stored import items_root, require_making
 from migrator.private_files import replace_private
 
@@ -54,21 +56,36 @@ def policy_of(campaign: Campaign) -> Policy:
     )
 
 
-def make_plan(campaign: Campaign, *, save: Path | None, progress: Progress) -> PlanSummary:
-    """Plan the whole population as of the later of now and the cutover; `save` names the file, or None."""
+def make_plan(
+    campaign: Campaign,
+    *,
+    save: Path | None,
+    progress: Progress,
+    cohort: str | None = None,
+    limit: str | None = None,
+) -> PlanSummary:
+    """Plan the whole population as of the later of now and the cutover; `save` names the file, or None.
+
+    `cohort`: of the settings, what is outside is decided to be left; `limit`: `N` or `N%` of the work.
+    """
+    selection = select(campaign, cohort, limit)
+    part = selection.document(campaign)
     authorizations.link_scopes(campaign)
     now = campaign.clock.now()
     plan_id = f"plan-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     watermarks, signed_by = _begin(campaign, plan_id, now)
     as_of = max(now, campaign.settings.campaign.cutover_at)
-    planner = PagePlanner(campaign, plan_id, Judge(campaign, watermarks, policy_of(campaign), as_of))
+    judge = Judge(campaign, watermarks, policy_of(campaign), as_of, selection.membership(campaign))
+    planner = PagePlanner(campaign, plan_id, judge, ordered=selection.limit is not None)
     walk = planner.walk
     progress.phase("planning", total=None, unit="conversations")
     with rarely_collected():
         for page in _ahead(campaign.store.population()):
             planner.plan(page)
             progress.advance(len(page))
-    document = _document(campaign, plan_id, now, walk, signed_by)
+    if selection.limit is not None:
+        walk.counts, walk.root = cut(campaign, plan_id, selection.limit, walk.counts), None
+    document = {**_document(campaign, plan_id, now, walk, signed_by), **part}
     path = save if save is not None else campaign.spec.directory / "plans" / f"{plan_id}.json"
     document = _finish(campaign, plan_id, document, path, walk.root)
     campaign.audit.flush()
@@ -90,7 +107,8 @@ def _begin(campaign: Campaign, plan_id: str, now: datetime) -> tuple[Watermarks,
         locks.one_at_a_time(connection, "import")  # the watermarks are what is committed, and nothing under way
         unfinished = list(connection.scalars(sa.select(plan.c.plan_id).where(plan.c.state == "making")))
         for chunk in chunks(unfinished):
-            connection.execute(tables.plan_item.delete().where(tables.plan_item.c.plan_id.in_(chunk)))
+            for made in (tables.plan_item, tables.plan_order):
+                connection.execute(made.delete().where(made.c.plan_id.in_(chunk)))
             connection.execute(plan.delete().where(plan.c.plan_id.in_(chunk)))
         watermarks = current_watermarks(connection)
         by_issuer = connection.execute(
@@ -126,6 +144,7 @@ def _document(
     work = walk.counts.rewrap
     average = walk.sampled_bytes // walk.sampled_messages if walk.sampled_messages else 0
     return {
+        **_of_migrated(walk),
         "schema": SCHEMA,
         "plan_id": plan_id,
         "campaign": campaign.name,
@@ -155,6 +174,13 @@ def _document(
             "seconds": -(-work.messages * _MICROSECONDS_PER_MESSAGE // 1_000_000),
         },
     }
+
+
+def _of_migrated(walk: Walk) -> dict[str, object]:
+    """How much of the work is of conversations that were migrated before, and what came after their flip, if any."""
+    if not walk.visible:
+        return {}
+    return {"extend": walk.counts.extend.to_json(), "arrivals": walk.arrivals.to_json()}
 
 
 def _finish(

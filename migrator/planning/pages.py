@@ -19,8 +19,9 @@ from migrator.core.plan import EXTEND, REWRAP, Count, PlanCounts, is_work, item_
 from migrator.core.policy import NOTICE_REASONS
 from migrator.database import tables
 from migrator.database.bulk import insert_rows, next_numbers
-from migrator.facts import Judge, Judged
+from migrator.facts import Judge, Judged, place_of
 from migrator.lookups import rows_among
+from migrator.planning.limiting import News, Placed, keep_order
 from migrator.planning.stored import require_making
 
 _SAMPLE_MESSAGES = 1000
@@ -34,6 +35,9 @@ _Known = tuple[int, str, int, str | None]
 _Item = tuple[int, str, str, int]
 """Number and id of a conversation, decision, messages."""
 _NEW = ("sealed", 0, None)
+_NO_NEWS: News = (None, None)
+_PLACES = 2**48
+"""As many as a thread's place has."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,10 @@ class Walk:
     counts: PlanCounts = field(default_factory=PlanCounts)
     source: Count = field(default_factory=Count)
     covered: Count = field(default_factory=Count)
+    visible: int = 0
+    """Migrated conversations."""
+    arrivals: Count = field(default_factory=Count)
+    """Those of them with messages that are newer than their flip, and how many these are."""
     sampled_messages: int = 0
     sampled_bytes: int = 0
     root: Frontier | None = field(default_factory=Frontier)
@@ -50,12 +58,13 @@ class Walk:
 
 
 class PagePlanner:
-    """Plans one population for one plan, page by page."""
+    """Plans one population for one plan, page by page; `ordered`: and keeps the order of its work, for a limit."""
 
-    def __init__(self, campaign: Campaign, plan_id: str, judge: Judge) -> None:
+    def __init__(self, campaign: Campaign, plan_id: str, judge: Judge, *, ordered: bool = False) -> None:
         self._campaign = campaign
         self._plan_id = plan_id
         self._judge = judge
+        self._ordered = ordered
         self.walk = Walk()
 
     def plan(self, page: Sequence[Conversation]) -> None:
@@ -67,15 +76,22 @@ class PagePlanner:
             judged = self._judge.judge(connection, page)
             references.ensure_salts(connection, {c.owner_id or c.conversation_id for c in page})
             items = []
+            placed: list[Placed] = []
             causes: Counter[tuple[str, str]] = Counter()
             for conversation, found in zip(page, judged, strict=True):
                 row = known[conversation.conversation_id]
-                decision = self._decision(conversation, found, row)
+                news = _news(conversation, found, row) if row[1] == "server" else None
+                decision = self._decision(conversation, found, row, news)
                 items.append((row[0], conversation.conversation_id, decision, found[1]))
                 if found[6] is not None and decision in _FOR_NOTICE:
                     causes[decision, found[6]] += 1
+                if row[1] == "server":
+                    _count_news(walk, decision, news)
+                if self._ordered and is_work(decision):
+                    placed.append((self._place(conversation), row[0], *(news or _NO_NEWS)))
             items.sort()
             plan_id = self._plan_id
+            keep_order(connection, plan_id, placed)
             rows = [(plan_id, number, decision, messages) for number, _, decision, messages in items]
             insert_rows(connection, tables.plan_item, _ITEM_COLUMNS, rows)
         _count(walk, page, judged, items)
@@ -85,21 +101,23 @@ class PagePlanner:
         if walk.sampled_messages < _SAMPLE_MESSAGES:
             self._sample([identifier for _, identifier, decision, _ in items if is_work(decision)])
 
-    def _decision(self, conversation: Conversation, judged: Judged, known: _Known) -> str:
+    def _decision(self, conversation: Conversation, judged: Judged, known: _Known, news: News | None) -> str:
         """The item's text: `rewrap`, `extend`, or the outcome that the plan foresees."""
-        if conversation.fault:
+        reason = judged[0].reason
+        if conversation.fault and reason is not SkipReason.OUT_OF_COHORT:
             return Outcome.FAILED_SOURCE.value
         if known[1] == "destroyed":
             return Outcome.SKIPPED_DESTROYED.value
-        reason = judged[0].reason
         if known[1] == "server":
-            extends = reason is None and _has_news(conversation, judged, known)
-            return EXTEND if extends else Outcome.ALREADY_SERVER.value
+            return EXTEND if reason is None and news is not None else Outcome.ALREADY_SERVER.value
         if reason is not None:
             return _OUTCOMES[reason]
         if not self._campaign.key_services.has_for_regions(judged[2]):
             return Outcome.HELD_NO_KEY_SERVICE.value
         return REWRAP
+
+    def _place(self, conversation: Conversation) -> int:
+        return int(place_of(self._campaign, conversation) * _PLACES)
 
     def _sample(self, conversation_ids: Sequence[str]) -> None:
         """Measure the size of some messages, for the estimate."""
@@ -152,15 +170,39 @@ def _known(connection: sa.Connection, page: Sequence[Conversation]) -> dict[str,
     return known
 
 
-def _has_news(conversation: Conversation, judged: Judged, known: _Known) -> bool:
-    """Whether a migrated conversation has a tail, was changed, or may get gaps or history out of a newer export."""
+def _news(conversation: Conversation, judged: Judged, known: _Known) -> News | None:
+    """What a migrated conversation has that its history does not: a tail, or gaps that a newer export may close.
+
+    None: nothing. Neither of the two: its source has changed otherwise.
+    """
     seen = source_through(conversation, judged[5])
     if known[3] == canonical_json(seen).decode():
-        return False
+        return None
     through = strict_json(known[3] or "{}", max_depth=2)
     if not isinstance(through, dict):
-        return True
-    if any(through.get(name) != seen.get(name) for name in ("messages", "last_sent_at", "changes")):
-        return True
+        return _NO_NEWS
+    messages, last_sent_at = through.get("messages"), through.get("last_sent_at")
+    if (conversation.messages, conversation.last_sent_at) != (messages, last_sent_at):
+        return _tail(conversation, messages, last_sent_at), None
+    if through.get("changes") != seen.get("changes"):
+        return _NO_NEWS
     newer = judged[5] > int(through.get("export_no", 0))
-    return newer and (known[2] > 0 or judged[4] > 0)
+    return (None, known[2]) if newer and (known[2] > 0 or judged[4] > 0) else None
+
+
+def _tail(conversation: Conversation, messages: object, last_sent_at: object) -> int | None:
+    """How many messages came since the flip; None where there are no more than there were, and none is newer."""
+    more = conversation.messages - messages if isinstance(messages, int) else 0
+    newest = conversation.last_sent_at
+    newer = newest is not None and isinstance(last_sent_at, int) and newest > last_sent_at
+    return max(more, 0) if more > 0 or newer else None
+
+
+def _count_news(walk: Walk, decision: str, news: News | None) -> None:
+    walk.visible += 1
+    if news is None:
+        return
+    if news[0] is not None:
+        walk.arrivals.add(news[0])
+    if decision == EXTEND:
+        walk.counts.add_news(*news)

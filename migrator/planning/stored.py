@@ -4,7 +4,7 @@ The rules, each a refusal with exit status 10:
 
 1. The file is exactly what was written: its digest fits, and it is the digest that the database remembers.
 2. The database knows the plan, and its items still have the root that the plan names.
-3. Configuration and source are those that the plan was made with.
+3. Configuration, source and the accounts of its cohort's file are those that the plan was made with.
 4. No newer plan supersedes it, and no run has consumed it.
 """
 
@@ -17,11 +17,13 @@ import sqlalchemy as sa
 
 from migrator import config
 from migrator.campaign import Campaign
+from migrator.core.cohorts import Rule
 from migrator.core.errors import PlanError, UsageError
 from migrator.core.merkle import Frontier, leaf_hash
 from migrator.core.plan import MAX_FILE_BYTES, from_file, item_leaf
 from migrator.database import tables
 from migrator.facts import Watermarks
+from migrator.planning.selecting import require_unchanged, rule_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,11 @@ class StoredPlan:
     def digest(self) -> str:
         """What approvals sign: `sha256:` and the hex digest of the plan file."""
         return str(self.document["digest"])
+
+    @property
+    def cohort(self) -> Rule | None:
+        """The rule of the cohort that it is for; None: it is for everything."""
+        return rule_of(self.document)
 
 
 def items_root(connection: sa.Connection, plan_id: str) -> str:
@@ -120,6 +127,7 @@ def require_current(campaign: Campaign, plan: StoredPlan) -> None:
         raise PlanError(
             "the source is not the one that the plan was made for", hint="check source.url, then make a new plan"
         )
+    require_unchanged(campaign, plan.document)
     with campaign.database.read() as connection:
         if items_root(connection, plan.plan_id) != plan.document["items_root"]:
             raise PlanError(

@@ -19,6 +19,7 @@ from migrator.database import tables
 from migrator.execution import runs
 from migrator.execution.runs import Run
 from migrator.notices import status
+from migrator.reporting.four_eyes import approvals_of
 
 SCHEMA: Final = "migrator.report/1"
 
@@ -46,6 +47,7 @@ def summary_of(campaign: Campaign, connection: sa.Connection, run: Run) -> dict[
         "rules_sha256": config.rules_digest(campaign.settings),
         "run": _run(connection, run),
         "plan": plan,
+        "approvals": approvals_of(connection, run.plan_id, plan["digest"]),
         "outcomes": outcomes,
         "totals": _totals(outcomes),
         "pending": plan["conversations"] - sum(count["conversations"] for count in outcomes.values()),
@@ -72,6 +74,8 @@ def _run(connection: sa.Connection, run: Run) -> dict[str, Any]:
         "finished_at": finished_at,
         "worked_seconds": run.worked_seconds,
         "sessions": run.generation,
+        "retry_of": run.retry.run_id if run.retry else None,
+        "retry_outcomes": list(run.retry.outcomes) if run.retry else None,
     }
 
 
@@ -88,6 +92,7 @@ def _plan(connection: sa.Connection, plan_id: str) -> dict[str, Any]:
         "messages": row.messages,
         "counts": document.get("counts"),
         "coverage": document.get("coverage"),
+        **{name: document.get(name) for name in ("cohort", "limit", "extend", "arrivals")},
     }
 
 

@@ -2,7 +2,8 @@
 
 Counted by account in a database of its own that lies beside the report while it is made, holds ids and counts alone,
 and goes away with it: so the number of accounts costs disk, not memory. Owners and accounts are those that the source
-knows now; an orphan conversation is nobody's.
+knows now; an orphan conversation is nobody's. What the run left out of its cohort is not counted: nothing became of it
+yet, so nobody is told about it.
 """
 
 import sqlite3
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 
 from migrator.campaign import Campaign
 from migrator.core.model import Account
-from migrator.core.outcomes import Outcome
+from migrator.core.outcomes import Outcome, SkipReason
 from migrator.database import tables
 
 _PAGE: Final = 1000
@@ -101,7 +102,7 @@ def _items(connection: sa.Connection, run_id: str) -> Iterator[list[tuple[str, s
     query = (
         sa.select(conversation.c.conversation_id, item.c.outcome)
         .join(conversation, conversation.c.conversation_no == item.c.conversation_no)
-        .where(item.c.run_id == run_id)
+        .where(item.c.run_id == run_id, item.c.outcome != SkipReason.OUT_OF_COHORT.outcome)
         .order_by(item.c.conversation_no)
         .execution_options(yield_per=_PAGE)
     )

@@ -33,12 +33,15 @@ class Eraser(Protocol):
         """Delete messages."""
         ...
 
-    def count_all(self, conversation_ids: Sequence[str]) -> int:
-        """How many messages some conversations have, whatever their rows hold."""
+    def count_all(self, conversation_ids: Sequence[str], before: int | None = None) -> int:
+        """How many messages some conversations have, whatever their rows hold.
+
+        `before`: but for those of this time, in milliseconds, or a later one; what is no time is not later than any.
+        """
         ...
 
-    def erase_all(self, conversation_ids: Sequence[str]) -> None:
-        """Delete all messages of some conversations."""
+    def erase_all(self, conversation_ids: Sequence[str], before: int | None = None) -> None:
+        """Delete all messages of some conversations; `before` as in `count_all`."""
         ...
 
     def close(self) -> None:

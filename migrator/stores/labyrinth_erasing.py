@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from migrator import postgres
 from migrator.core.errors import KEPT, ConfigError, SourceError, SourceUnavailableError
+from migrator.core.export import MAX_SENT_AT
 from migrator.stores import labyrinth_rows as meaning
 from migrator.stores.interface import Place
 from migrator.stores.labyrinth_tables import message
@@ -59,16 +60,17 @@ class LabyrinthEraser:
             for condition in _at(places):
                 connection.execute(message.delete().where(condition))
 
-    def count_all(self, conversation_ids: Sequence[str]) -> int:
-        """How many messages some conversations have, whatever their rows hold."""
+    def count_all(self, conversation_ids: Sequence[str], before: int | None = None) -> int:
+        """How many messages some conversations have, whatever their rows hold; `before`: but for later ones."""
         query = sa.select(sa.func.count()).select_from(message)
         with self._transaction() as connection:
-            return sum(int(connection.scalar(query.where(condition)) or 0) for condition in _of(conversation_ids))
+            found = _of(conversation_ids, before)
+            return sum(int(connection.scalar(query.where(condition)) or 0) for condition in found)
 
-    def erase_all(self, conversation_ids: Sequence[str]) -> None:
-        """Delete all messages of some conversations."""
+    def erase_all(self, conversation_ids: Sequence[str], before: int | None = None) -> None:
+        """Delete all messages of some conversations; `before`: but for later ones."""
         with self._transaction() as connection:
-            for condition in _of(conversation_ids):
+            for condition in _of(conversation_ids, before):
                 connection.execute(message.delete().where(condition))
 
     def close(self) -> None:
@@ -109,11 +111,16 @@ def _at(places: Sequence[Place]) -> Iterator[sa.ColumnElement[bool]]:
             yield sa.or_(*found)
 
 
-def _of(conversation_ids: Sequence[str]) -> Iterator[sa.ColumnElement[bool]]:
+def _of(conversation_ids: Sequence[str], before: int | None) -> Iterator[sa.ColumnElement[bool]]:
+    """A row whose time is none, so that it could never be opened, is not later than any."""
+    sent_at = message.c.sent_at
+    wanted = sa.true()
+    if before is not None:
+        wanted = sa.or_(sent_at.is_(None), sa.not_(sent_at.between(before, MAX_SENT_AT)))
     for conversation_id in conversation_ids:
         key = meaning.key_of(conversation_id)
         if key is not None:
-            yield _one(key, sa.true())
+            yield _one(key, wanted)
 
 
 def _one(key: meaning.Key, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from migrator import config
@@ -275,10 +276,51 @@ def test_a_rehearsal_in_staging(bench: Bench, tmp_path: Path) -> None:
         report = rehearsals.read(campaign, summary)
         signature = sshsig.sign(ALICE, plan.digest.encode(), NAMESPACE)
         recording.approve(campaign, plan, signature, rehearsed=report)
-        done = approve(campaign, plan.plan_id, BOB, waiver="too late for that")
+        with pytest.raises(GateError, match=f"rests on the rehearsal {report.run_id}, recorded by tester"):
+            approve(campaign, plan.plan_id, BOB, waiver="too late for that")
+        assert len(recording.overview(campaign, plan).approvals) == 1
+        done = recording.approve(campaign, plan, sshsig.sign(BOB, plan.digest.encode(), NAMESPACE), rehearsed=report)
         assert done.rehearsal == standing.Rehearsal(run_id=report.run_id, waiver=None, recorded_by="tester")
         require_approved(campaign, plan)
         assert events(campaign, "override.used") == []
+
+
+def test_another_reason_than_the_one_that_stands(bench: Bench) -> None:
+    """A second operator who brings a waiver or a rehearsal of their own is told what the plan rests on, and refused."""
+    report = RehearsalReport(run_id="run-1", summary_sha256="0" * 64)
+    with bench.open() as campaign:
+        plan = planned(campaign)
+        approve(campaign, plan.plan_id, ALICE)
+        signature = sshsig.sign(BOB, plan.digest.encode(), NAMESPACE)
+        for given in ({"waiver": "another"}, {"rehearsed": report}):
+            with pytest.raises(GateError, match=rf"is waived \({WAIVER}\)"):
+                recording.approve(campaign, plan, signature, **given)
+        assert len(recording.approve(campaign, plan, signature, waiver=f" {WAIVER}\n").approvals) == 2
+        assert len(events(campaign, "override.used")) == 1
+
+
+def test_the_report_says_who_approved(bench: Bench, tmp_path: Path) -> None:
+    """Names, keys and what the plan rests on, on the page and for programs; a signature that was swapped is told."""
+    with bench.open() as campaign:
+        plan = planned(campaign)
+        approve(campaign, plan.plan_id, ALICE)
+        approve(campaign, plan.plan_id, BOB)
+        approve(campaign, planned(campaign).plan_id, BOB)
+        runs.begin(campaign, plan)
+        saving.save(campaign, None, tmp_path / "report")
+        found = json.loads((tmp_path / "report" / "summary.json").read_bytes())["approvals"]
+        assert [(one["signer"], one["signature_ok"]) for one in found["operators"]] == [
+            ("alice@example.org", True), ("bob@example.org", True),
+        ]  # fmt: skip
+        assert found["rehearsal"] == {"run_id": None, "waiver": WAIVER, "recorded_by": "tester"}
+        page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+        assert f"waived by tester: {WAIVER}" in page
+        assert page.index("alice@example.org") < page.index("bob@example.org")
+        (bench.folder / "allowed_signers").unlink()
+        with bench.database() as connection:
+            connection.execute(sa.text("UPDATE migrator_approval SET signature = 'x' WHERE signer LIKE 'bob%'"))
+        saving.save(campaign, None, tmp_path / "report")
+        assert "whose signature is wrong" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_rehearsal_under_other_rules(bench: Bench, tmp_path: Path) -> None:

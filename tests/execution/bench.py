@@ -269,10 +269,10 @@ class Bench:
 
     # --- work ---
 
-    def plan(self) -> PlanSummary:
-        """A new plan."""
+    def plan(self, **part: str) -> PlanSummary:
+        """A new plan, for everything or for a part: `cohort`, `limit`."""
         with self.open() as campaign:
-            return make_plan(campaign, save=None, progress=NoProgress())
+            return make_plan(campaign, save=None, progress=NoProgress(), **part)
 
     def run(self, plan: str | None = None, *, stop: StopSignal | None = None, **options: Any) -> RunSummary:
         """Execute a plan, by default a new one, in this process."""

@@ -20,6 +20,7 @@ from migrator.campaign import CampaignSpec, open_campaign
 from migrator.core.errors import GateError, SourceError, UsageError
 from migrator.core.notes import open_note
 from migrator.core.progress import NoProgress
+from migrator.database import tables
 from migrator.finalization import Finalized, Preview, finalize, preview, retiring, shredding
 from migrator.planning.making import make_plan
 from migrator.rollback import rollback
@@ -430,6 +431,77 @@ def test_all_that_stayed_sealed_is_shredded(spec: CampaignSpec) -> None:
     assert finalized(late, sealed=True).already
 
 
+def arrived(spec: CampaignSpec, conversation: str, sent_at: int, message_id: str) -> None:
+    """One more message in the source."""
+    inbox, _, thread = conversation.partition("/")
+    with database(spec, "store.db") as store:
+        store.execute(
+            "INSERT INTO message (inbox_id, thread_id, sent_at, message_id, sender_id, epoch_id, version, "
+            "encrypted_message_data) VALUES (?, ?, ?, ?, 's', 'e', 4, x'00')",
+            (inbox, thread, sent_at, message_id),
+        )
+
+
+def test_what_was_never_announced_stays_sealed(spec: CampaignSpec) -> None:
+    """Messages from after the grace period, and a conversation that no run decided about: kept, counted, and told."""
+    finalized(spec)
+    end = CUTOVER + 180 * DAY
+    ms = round(end.timestamp() * 1000)
+    (ours, other), *_ = rows(spec, "SELECT min(c), max(c) FROM (SELECT inbox_id || '/' || thread_id AS c FROM message)",
+                             name="store.db")  # fmt: skip
+    inbox = ours.partition("/")[0]
+    with database(spec, "store.db") as store:
+        store.execute("INSERT INTO thread VALUES (?, 'unplanned', 'group')", (inbox,))
+        store.execute("INSERT INTO message SELECT inbox_id, 'unplanned', sent_at, message_id, sender_id, epoch_id, "
+                      "version, encrypted_message_data FROM message WHERE inbox_id || '/' || thread_id = ?",
+                      (ours,))  # fmt: skip
+    arrived(spec, ours, ms, "at the end")
+    arrived(spec, ours, ms - 1, "just before it")
+    arrived(spec, other, 10**18, "at no time")
+    before = source(spec)
+    stays = {place for place in before if place[0].endswith("/unplanned") or place[2] == b"at the end"}
+    assert len(stays) > 1
+    listed, ahead = looked_ahead(at(spec, end + DAY), sealed=True)
+    assert (ahead.unannounced, ahead.late, sum(listed.values())) == (1, 1, len(before - stays))
+    with smaller():
+        stop = 1
+        while interrupted(at(spec, end + DAY), stop, sealed=True) and stop < 40:
+            stop += 7
+        result = finalized(at(spec, end + DAY), sealed=True)
+    assert source(spec) == stays
+    counted = result.row.counts
+    assert (counted["kept_unannounced"], counted["kept_messages"]) == (1, 1)
+    assert counted["messages"] == len(before - stays)
+    assert json.loads(result.certificate.read_text())["kept_unannounced"] == 1
+    again = finalized(at(spec, end + DAY), sealed=True)
+    assert again.already
+    assert source(spec) == stays
+
+
+def test_who_was_only_ever_left_out_keeps_export_and_key(tmp_path: Path) -> None:
+    """After a canary alone nothing is final: everybody else has granted, and waits. After the rest it is."""
+    bench = Bench(tmp_path / "campaign", campaign={"name": "bench", "cutover_at": CUTOVER, "rollback_window_days": 0})
+    for owner in ("alice", "bob", "carol"):
+        bench.account(owner)
+        name = bench.thread(owner, "x")
+        bench.messages(name, range(3))
+        bench.keys(owner, [name])
+    bench.thread("carol", "empty")
+    bench.run(bench.plan(limit="1").plan_id)
+    verified(bench.spec)
+    with open_campaign(bench.spec) as campaign, pytest.raises(GateError, match="no run decided about 2 conversations"):
+        finalize(campaign, None, sealed=False, confirm="bench", progress=NoProgress())
+    with open_campaign(bench.spec, read_only=True) as campaign, campaign.database.read() as connection:
+        assert "no run decided" in preview(campaign, connection, None, sealed=False).refusal
+    bench.run()
+    bench.run(bench.plan(limit="1").plan_id)
+    for row in bench.all(tables.run):
+        verified(bench.spec, row["run_id"])
+    with open_campaign(bench.spec) as campaign:
+        result = finalize(campaign, None, sealed=False, confirm="bench", progress=NoProgress())
+    assert result.row.counts["conversations"] == 3
+
+
 # --- interrupted ---
 
 
@@ -460,9 +532,9 @@ def interrupted(spec: CampaignSpec, stop_at: int, *, sealed: bool) -> bool:
             super().erase(places)
             step()
 
-        def erase_all(self, conversation_ids: Any) -> None:
+        def erase_all(self, conversation_ids: Any, before: int | None = None) -> None:
             step()
-            super().erase_all(conversation_ids)
+            super().erase_all(conversation_ids, before)
             step()
 
     with pytest.MonkeyPatch.context() as patch:

@@ -76,6 +76,17 @@ def test_whole_conversations(url: str) -> None:
     assert places(url, other) == kept
 
 
+def test_whole_conversations_but_for_what_came_later(url: str) -> None:
+    """From the millisecond on that is named; what claims no possible time goes with the rest."""
+    times = sorted(place[1] for place in places(url, GROUP))
+    with closing(LabyrinthStore.open_eraser(url)) as eraser:
+        assert eraser.count_all([GROUP], times[0]) == 0
+        assert eraser.count_all([GROUP], times[20]) == 20
+        eraser.erase_all([GROUP], times[20])
+        assert (eraser.count_all([GROUP]), eraser.count_all([GROUP], times[20])) == (5, 0)
+    assert [place[1] for place in places(url, GROUP)] == times[20:]
+
+
 def test_many_at_once(url: str) -> None:
     """More than fits one statement."""
     asked = [(GROUP, number, "m") for number in range(1_500)] + places(url, GROUP)

@@ -7,6 +7,7 @@ import click
 
 from migrator.approvals import recording, rehearsals, signing
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
+from migrator.cli.options import NUMBER_OR_PERCENT
 from migrator.cli.session import Session
 from migrator.cli.views import plans as views
 from migrator.core.errors import ExitStatus, UsageError
@@ -16,12 +17,24 @@ from migrator.planning import making, stored
 @click.command(name="plan", cls=Command, statuses=(*AUDITED, ExitStatus.WORK_TO_DO))
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Where the plan goes; plans/<plan_id>.json unless given.")  # fmt: skip
+@click.option("--cohort", metavar="NAME", help="Only a part of the population, by its name under [cohorts].")
+@click.option(
+    "--limit",
+    type=NUMBER_OR_PERCENT,
+    metavar="N|N%",
+    help="Take up only so much of the work: the first by a keyed order, a smaller limit inside a larger.",
+)
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 3 where there is work to do.")
 @click.pass_obj
-def make(session: Session, save: Path | None, detailed_exitcode: bool) -> ExitStatus:
-    """Decide for every conversation, as of the later of now and the cutover. Changes migrator's own tables only."""
+def make(
+    session: Session, save: Path | None, cohort: str | None, limit: str | None, detailed_exitcode: bool
+) -> ExitStatus:
+    """Decide for every conversation, as of the later of now and the cutover. Changes migrator's own tables only.
+
+    What is outside the cohort or beyond the limit is left for a later plan: skipped:out_of_cohort.
+    """
     with session.campaign() as campaign, session.progress() as progress:
-        plan = making.make_plan(campaign, save=save, progress=progress)
+        plan = making.make_plan(campaign, save=save, progress=progress, cohort=cohort, limit=limit)
     session.output.result(views.summary(plan.plan_id, plan.path, plan.document))
     if detailed_exitcode and plan.counts.rewrap.conversations:
         return ExitStatus.WORK_TO_DO

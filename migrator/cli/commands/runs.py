@@ -49,6 +49,13 @@ def _run_options(function: _F) -> _F:
 @click.argument("plan", metavar="PLAN")
 @click.option("--dry-run", is_flag=True, help="Go the same way with each conversation, and write nothing.")
 @_run_options
+@click.option("--retry-failed", metavar="RUN", help="Open only what failed in that run, of what PLAN opens.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="OUTCOME",
+    help="Retry only what failed so, such as failed:key_service; may be repeated.",
+)
 @click.option("--confirm", metavar="NAME", help="The campaign's name, which production asks for.")
 @click.pass_obj
 def execute(
@@ -60,6 +67,8 @@ def execute(
     max_failures: str | None,
     max_duration: float | None,
     max_rate: str | None,
+    retry_failed: str | None,
+    only: tuple[str, ...],
     confirm: str | None,
 ) -> ExitStatus:
     """Run a plan: open what is authorised, and seal it under server-side keys. PLAN is a file or an id.
@@ -71,7 +80,7 @@ def execute(
             confirm = session.ask(f"This opens people's history. Type the campaign's name to execute {plan}")
         options = RunOptions(
             dry_run=dry_run, workers=workers, engine=engine, max_failures=max_failures,
-            max_duration_seconds=max_duration, max_rate=max_rate, confirm=confirm,
+            max_duration_seconds=max_duration, max_rate=max_rate, confirm=confirm, retry_failed=retry_failed, only=only,
         )  # fmt: skip
         with stop_on_signals() as stop:
             with session.progress() as progress:

@@ -34,8 +34,19 @@ def previewed(found: Preview, totals: Totals) -> list[str]:
     ]
     if found.kept:
         lines.append(f"kept, for a legal hold or as nobody is known: {counted(found.kept, 'conversation')}")
+    lines += _sealed_kept(found.unannounced, found.late)
     if found.refusal:
         lines.append(f"it would be refused now: {found.refusal}")
+    return lines
+
+
+def _sealed_kept(conversations: int, messages: int) -> list[str]:
+    """What stays sealed because nobody was told what becomes of it."""
+    lines = []
+    if conversations:
+        lines.append(f"kept sealed, as no run decided about it: {counted(conversations, 'conversation')}")
+    if messages:
+        lines.append(f"kept sealed, as it came after the grace period: {counted(messages, 'message')}")
     return lines
 
 
@@ -58,6 +69,7 @@ def finalized(result: Finalized) -> View:
             f"kept, for a legal hold or as nobody is known: {counted(kept[0], 'conversation')}, "
             f"{counted(kept[1], 'export')}; call it again when a hold is released"
         )
+    lines += _sealed_kept(counts.get("kept_unannounced", 0), counts.get("kept_messages", 0))
     lines.append(f"the certificate is in {result.certificate}")
     return View(
         document={

@@ -17,6 +17,7 @@ def summary(plan_id: str, path: Path, document: dict[str, Any]) -> View:
             "plan_id": plan_id,
             "path": str(path),
             "counts": document["counts"],
+            **{name: document[name] for name in ("cohort", "limit", "extend", "arrivals") if name in document},
         },
         lines=[*_lines(document), "", f"the plan is in {path}", f"next: `migrator execute {path} --dry-run`"],
     )
@@ -64,6 +65,7 @@ def _approvals(result: Approved) -> list[str]:
 def _lines(document: dict[str, Any]) -> list[str]:
     counts, source, policy, estimate = (document[name] for name in ("counts", "source", "policy", "estimate"))
     rows = [("rewrap", counts["rewrap"]["conversations"], counts["rewrap"]["messages"])]
+    part = _part(document)
     rows += [(f"leave: {r}", c["conversations"], c["messages"]) for r, c in counts["skip"].items()]
     coverage = document["coverage"]
     by_device, by_issuer = coverage["authorizations_by_device"], coverage["authorizations_by_issuer"]
@@ -71,6 +73,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     total = (sum(row[1] for row in rows), sum(row[2] for row in rows))
     return [
         f"plan {document['plan_id']} of campaign {document['campaign']}, made {document['created_at']}",
+        *part,
         f"source:   {source['kind']}, {_of(source)}",
         f"policy:   {policy['quorum']}, {policy['notice_period_days']} days of notice",
         f"gaps:     at most {policy['max_gap_fraction']} of a conversation",
@@ -78,11 +81,41 @@ def _lines(document: dict[str, Any]) -> list[str]:
         f"answers:  {by_device:,} signed by devices, {by_issuer:,} by issuers",
         "",
         *table(["decision", "conversations", "messages"], [*rows, ("all", *total)]),
+        *_news(document),
         "",
         f"estimate: {key_calls} to the key service, {size}, {duration(estimate['seconds'])} for one worker",
         f"items_root {document['items_root']}",
         f"digest     {document['digest']}",
     ]
+
+
+def _part(document: dict[str, Any]) -> list[str]:
+    """What part of the population the plan is for, where it is not for all of it."""
+    lines = []
+    if "cohort" in document:
+        cohort = document["cohort"]
+        accounts = f", {counted(cohort['accounts'], 'account')}" if "accounts" in cohort else ""
+        lines.append(f"cohort:   {cohort['name']} ({cohort['rule']}{accounts}); what is outside waits for another plan")
+    if "limit" in document:
+        lines.append(f"limit:    {document['limit']} of the work; what is beyond waits for another plan")
+    return lines
+
+
+def _news(document: dict[str, Any]) -> list[str]:
+    """How much of the work is of conversations that were migrated before, and what came after their flip."""
+    lines = []
+    extend = document.get("extend", {"conversations": 0})
+    if extend["conversations"]:
+        tails, late = extend["tails"], extend["late_keys"]
+        lines.append(
+            f"of rewrap, {counted(extend['conversations'], 'conversation')} migrated before: "
+            f"{tails['conversations']:,} with {counted(tails['messages'], 'new message')}, "
+            f"{late['conversations']:,} with newer exports for {counted(late['gaps'], 'gap')}"
+        )
+    arrived = document.get("arrivals", {"conversations": 0})
+    if arrived["conversations"]:
+        lines.append(f"newer than their flip: {_of(arrived)}, whatever is decided about them")
+    return lines
 
 
 def _of(count: dict[str, int]) -> str:

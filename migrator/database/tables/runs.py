@@ -82,6 +82,9 @@ finalization = Table(
     Column("recipient_keys", BigInteger, nullable=False, server_default="0"),
     Column("kept_conversations", BigInteger, nullable=False, server_default="0"),
     Column("kept_exports", BigInteger, nullable=False, server_default="0"),
+    # Sealed, and nobody was told what becomes of it: conversations no run decided about, and messages that came late.
+    Column("kept_unannounced", BigInteger, nullable=False, server_default="0"),
+    Column("kept_messages", BigInteger, nullable=False, server_default="0"),
     Column("started_at", String(40), nullable=False),
     Column("finished_at", String(40)),
 )
@@ -94,6 +97,19 @@ plan_item = Table(
     # `rewrap`, `extend` (late keys or a new tail of a migrated conversation), or the outcome of a skip.
     Column("decision", String(64), nullable=False),
     Column("messages", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The work of a limited plan in its order, while the plan is made: which is the last that the limit takes up.
+plan_order = Table(
+    "migrator_plan_order",
+    metadata,
+    Column("plan_id", String(64), primary_key=True),
+    Column("place", BigInteger, primary_key=True),
+    Column("conversation_no", BigInteger, primary_key=True),
+    # What an `extend` takes up, as counted for the plan file; null: nothing of the kind.
+    Column("tail_messages", BigInteger),
+    Column("late_gaps", BigInteger),
     sqlite_with_rowid=False,
 )
 
@@ -119,6 +135,9 @@ run = Table(
     Column("sharing", Integer, nullable=False, server_default="1"),
     # Milliseconds out of `worked_ms` in which a service held the workers up.
     Column("held_ms", BigInteger, nullable=False, server_default="0"),
+    # Opens only what failed in another run: that run, and the outcomes wanted, by spaces.
+    Column("retry_of", String(64)),
+    Column("retry_outcomes", Text),
 )
 
 shard = Table(
