@@ -169,6 +169,14 @@ class ExecutionSettings(_Section):
     max_gap_fraction: float = Field(default=0.05, ge=0, le=1)
     max_failures: Annotated[str, AfterValidator(_share)] = "1%"
     max_rate: Annotated[str, AfterValidator(_rate)] | None = None
+    metrics_file: str | None = None
+
+
+class HooksSettings(_Section):
+    """An operator's own programs that a run calls, and how long each may take."""
+
+    directory: str | None = None
+    timeout_seconds: int = Field(default=60, ge=1, le=3600)
 
 
 class NotifySettings(_Section):
@@ -239,6 +247,7 @@ class Settings(_Section):
     authorization: AuthorizationSettings = AuthorizationSettings()
     approval: ApprovalSettings = ApprovalSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    hooks: HooksSettings = HooksSettings()
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
 

@@ -38,6 +38,7 @@ from migrator.execution.options import RunOptions, StopSignal, engine_of, limit_
 from migrator.execution.rehearsal import rehearse
 from migrator.execution.runs import Run, RunSummary, Worked
 from migrator.execution.status import Committed, committed, summary_of
+from migrator.execution.watching.observer import Observer
 from migrator.facts import Watermarks
 from migrator.lease import Lease
 from migrator.patience import persist
@@ -52,15 +53,18 @@ _MIN_BUDGET = 10
 def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progress, stop: StopSignal) -> RunSummary:
     """Run a plan, given by file or id."""
     found = stored.load(campaign, plan)
-    session = _Session(campaign, options, progress, stop)
+    observer = Observer(campaign, options, progress, found.plan_id)
+    session = _Session(campaign, options, progress, stop, observer)
     if options.dry_run:
         stored.require_current(campaign, found)
+        observer.rehearse()
         return rehearse(campaign, found, session.engine, progress, session.wanted, limit_of(campaign, options))
     leases.require_free(campaign)
     stored.require_executable(campaign, found)
     require_open(campaign, found, options.confirm)
     campaign.audit.check(replay=True)
-    with leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
+    with observer.told(), leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
+        observer.ask(None, stop)
         begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options))
         return session.drive(begun, found.watermarks, lease)
 
@@ -73,12 +77,14 @@ def resume(
         run = runs.find(connection, run_id)
         if run.state is RunState.COMPLETED:
             return summary_of(connection, run)
-    session = _Session(campaign, options, progress, stop)
+    observer = Observer(campaign, options, progress, run.plan_id)
+    session = _Session(campaign, options, progress, stop, observer)
     plan = stored.load(campaign, run.plan_id)
     stored.require_current(campaign, plan)
     require_cutover(campaign)
     campaign.audit.check(replay=True)
-    with leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
+    with observer.told(), leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
+        observer.ask(run.run_id, stop)
         taken = runs.take_up(campaign, run.run_id, max_rate=limit_of(campaign, options))
         return session.drive(taken, plan.watermarks, lease)
 
@@ -86,8 +92,11 @@ def resume(
 class _Session:
     """One process's work on a run."""
 
-    def __init__(self, campaign: Campaign, options: RunOptions, progress: Progress, stop: StopSignal) -> None:
+    def __init__(
+        self, campaign: Campaign, options: RunOptions, progress: Progress, stop: StopSignal, observer: Observer
+    ) -> None:
         self.campaign = campaign
+        self.observer = observer
         self.progress = progress
         self.signal = stop
         self.options = options
@@ -101,6 +110,7 @@ class _Session:
 
     def drive(self, run: Run, watermarks: Watermarks, lease: Lease) -> RunSummary:
         """Work until the run is complete or has to stop; then say where it stands."""
+        self.observer.begun(run)
         todo = shards.cut(self.campaign, run, self.engine.workers)
         budget = self._budget(run)
         journal = Journal(self.campaign, run.run_id)
@@ -177,6 +187,7 @@ class _Session:
         if waiting != self.noted[0]:
             self.progress.note(f"waiting: {waiting}" if waiting else "at work again")
         self._note(run, waiting, queue.at_work)
+        self.observer.look(messages=now.messages, held_seconds=self.held_seconds, waiting=waiting)
 
     def _note(self, run: Run, waiting: str | None, sharing: int) -> None:
         if (waiting, sharing) != self.noted:

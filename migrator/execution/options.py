@@ -1,6 +1,7 @@
 """What an operator may say about one execution, and who runs its workers."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from migrator import plugins
@@ -32,6 +33,7 @@ class RunOptions:
     max_duration_seconds: float | None = None
     max_rate: str | None = None
     confirm: str | None = None
+    metrics_file: Path | None = None
 
 
 def engine_of(campaign: Campaign, options: RunOptions) -> Engine:
