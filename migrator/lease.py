@@ -98,6 +98,11 @@ def holder_of(connection: sa.Connection, campaign_name: str) -> LeaseHolder | No
     return LeaseHolder(holder=row.holder, purpose=row.purpose or "", heartbeat_at=beat, alive=_lives(row.holder, beat))
 
 
+def is_this_process(holder: LeaseHolder) -> bool:
+    """Whether a lease is held by the process that asks."""
+    return holder.holder == _this_process()
+
+
 def _take(database: Database, campaign_name: str, purpose: str) -> int:
     table = tables.lease
     with database.write("lease-take") as connection:

@@ -7,12 +7,14 @@ sequencer that the file's lock does not reach is found out here.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from migrator.audit import wal
 from migrator.audit.sealing import Head, Signed
+from migrator.core.clock import format_time
 from migrator.core.errors import AuditLogError
 from migrator.database import tables
 from migrator.database.bulk import insert_rows, update_rows
@@ -74,7 +76,12 @@ def record_signed(connection: sa.Connection, origin: str, before: Head, signed: 
     swap = table.update().where(
         table.c.origin == origin, table.c.checkpoint_size == before.size, table.c.size >= head.size
     )
-    values = {"checkpoint_size": head.size, "checkpoint_root": head.root, "checkpoint_wal_bytes": head.wal_bytes}
+    values = {
+        "checkpoint_size": head.size,
+        "checkpoint_root": head.root,
+        "checkpoint_wal_bytes": head.wal_bytes,
+        "checkpoint_at": format_time(datetime.now(UTC)),
+    }
     if connection.execute(swap.values(values)).rowcount != 1:
         raise _overtaken()
     rows = [(origin, checkpoint.size, checkpoint.root.hex()) for checkpoint in signed.checkpoints]

@@ -55,4 +55,5 @@ def main() -> NoReturn:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
     signals.terminate_by_exception()
+    signals.ignore_questions()
     sys.exit(run(sys.argv[1:]))

@@ -75,6 +75,10 @@ class Output:
         """Lines for people alone."""
         return self._write_lines(lines) if self.form == "human" else self._open
 
+    def control(self, sequence: str) -> bool:
+        """A control sequence for a terminal that text for people is shown on; never made of anything from outside."""
+        return self._write(sequence, end="") if self.form == "human" else self._open
+
     def raw(self, pieces: Iterable[bytes]) -> None:
         """Bytes of a format of their own, exactly as they are, whatever form was asked for."""
         with self._contained():

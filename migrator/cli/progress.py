@@ -48,6 +48,10 @@ class Bar:
         """A line above it."""
         tqdm.write(printable(text), file=sys.stderr)
 
+    def now(self) -> str:
+        """The bar as it stands, as text."""
+        return str(self._bar) if self._bar is not None else ""
+
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._bar is not None:
@@ -97,12 +101,18 @@ class Lines:
             self.tell()
         self._name = ""
 
-    def tell(self) -> None:
-        """Write where it stands."""
+    def now(self) -> str:
+        """Where it stands, as a line."""
+        if not self._name:
+            return ""
         share = f" ({100 * self._done / self._total:.1f} %)" if self._total else ""
         of = f" of {self._total:,}" if self._total is not None else ""
         rate = self.rate()
-        click.echo(f"{self._name}: {self._done:,}{of} {self._unit}{share}, {rate:,.0f}/s{self._left(rate)}", err=True)
+        return f"{self._name}: {self._done:,}{of} {self._unit}{share}, {rate:,.0f}/s{self._left(rate)}"
+
+    def tell(self) -> None:
+        """Write it."""
+        click.echo(self.now(), err=True)
 
     def rate(self) -> float:
         """Units a second of this session."""
@@ -171,8 +181,16 @@ class Silent:
         """A line of its own."""
         click.echo(printable(text), err=True)
 
+    def now(self) -> str:
+        """Nobody counts."""
+        return ""
+
     def close(self) -> None:
         """Nothing to end."""
+
+
+Drawn = Bar | Lines | Silent
+"""What a command has its progress drawn by."""
 
 
 def _conforms(bar: Bar, lines: Lines, silent: Silent) -> tuple[Progress, Progress, Progress]:

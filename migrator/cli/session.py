@@ -17,11 +17,12 @@ from migrator.campaign import Campaign, CampaignSpec, open_campaign
 from migrator.cli import logging
 from migrator.cli.options import GlobalOptions
 from migrator.cli.output import Output
-from migrator.cli.progress import Bar, Events, Lines, Silent
+from migrator.cli.progress import Bar, Drawn, Events, Lines, Silent
 from migrator.core.clock import Clock, FixedClock, SystemClock
 from migrator.core.errors import ConfigError
 from migrator.core.model import Environment
 
+DEFAULT_WIDTH = 100
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -66,9 +67,9 @@ class Session:
             yield campaign
 
     @contextmanager
-    def progress(self) -> Iterator[Bar | Lines | Silent]:
+    def progress(self) -> Iterator[Drawn]:
         """What long work reports to."""
-        progress: Bar | Lines | Silent
+        progress: Drawn
         if self.options.output == "jsonl":
             progress = Events(self.output, self.options.stats_seconds)
         elif self.options.quiet:
@@ -79,6 +80,17 @@ class Session:
             yield progress
         finally:
             progress.close()
+
+    def terminal_size(self) -> os.terminal_size | None:
+        """Of the terminal that standard output is shown on; None where it is none that can be drawn on."""
+        if self.options.output != "human" or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+            return None
+        return shutil.get_terminal_size()
+
+    def width(self) -> int:
+        """Columns that text for people may have."""
+        size = self.terminal_size()
+        return DEFAULT_WIDTH if size is None else min(size.columns, DEFAULT_WIDTH)
 
     def program(self) -> str:
         """How a person who reads this calls the program again: by name where that finds this very program."""

@@ -30,6 +30,11 @@ def terminate_by_exception() -> None:
     signal.signal(signal.SIGTERM, _terminated)
 
 
+def ignore_questions() -> None:
+    """SIGUSR1 asks a run where it stands (`status_signal`); elsewhere it is not to end anything."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
 

@@ -22,11 +22,18 @@ def effective(settings: Settings) -> dict[str, Any]:
 def digest(settings: Settings) -> str:
     """SHA-256 in hex over all effective settings in canonical JSON.
 
-    Without passwords: a plan outlives their rotation, and its digest must not help to guess them.
+    Without passwords: a plan outlives their rotation, and its digest must not help to guess them. Without what only
+    watches: who wants to see more of a run that stopped need not plan again.
     """
-    return hashlib.sha256(canonical_json(_without_floats(effective(settings)))).hexdigest()
+    found = effective(settings)
+    for section, keys in _WATCHING.items():
+        for key in keys:
+            del found[section][key]
+    return hashlib.sha256(canonical_json(_without_floats(found))).hexdigest()
 
 
+_WATCHING: Final = {"execution": ("metrics_file",), "hooks": ("directory", "timeout_seconds")}
+"""What decides nothing of what is opened."""
 _RULES: Final = {
     "campaign": ("cutover_at", "notice_period_days", "rollback_window_days", "sealed_grace_days"),
     "source": ("kind", "local_domain", "unverifiable_senders"),

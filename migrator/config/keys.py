@@ -12,6 +12,8 @@ from migrator.core.clock import parse_time
 from migrator.core.settings import Settings
 
 PREFIX: Final = "MIGRATOR_"
+FROM_HOOKS: Final = "MIGRATOR_HOOK_"
+"""What a run tells its hooks begins with that: one that calls migrator is no mistake."""
 PROGRAM_VARIABLES: Final = frozenset(
     {"MIGRATOR_CONFIG", "MIGRATOR_OUTPUT", "MIGRATOR_LOG_FORMAT", "MIGRATOR_LOG_LEVEL", "MIGRATOR_COLOR",
      "MIGRATOR_NO_INPUT", "MIGRATOR_NOW", "MIGRATOR_STATS"}

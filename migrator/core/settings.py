@@ -202,6 +202,14 @@ class ExecutionSettings(_Section):
     max_gap_fraction: float = Field(default=0.05, ge=0, le=1)
     max_failures: Annotated[str, AfterValidator(_share)] = "1%"
     max_rate: Annotated[str, AfterValidator(_rate)] | None = None
+    metrics_file: str | None = None
+
+
+class HooksSettings(_Section):
+    """An operator's own programs that a run calls, and how long each may take."""
+
+    directory: str | None = None
+    timeout_seconds: int = Field(default=60, ge=1, le=3600)
 
 
 Cohorts = dict[Annotated[str, AfterValidator(require_name)], Annotated[str, AfterValidator(_cohort_rule)]]
@@ -277,6 +285,7 @@ class Settings(_Section):
     approval: ApprovalSettings = ApprovalSettings()
     execution: ExecutionSettings = ExecutionSettings()
     cohorts: Cohorts = {}
+    hooks: HooksSettings = HooksSettings()
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
 

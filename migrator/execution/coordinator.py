@@ -40,6 +40,7 @@ from migrator.execution.rehearsal import rehearse
 from migrator.execution.retrying import is_for_run, retry_of
 from migrator.execution.runs import Run, RunSummary, Worked
 from migrator.execution.status import Committed, committed, summary_of
+from migrator.execution.watching.observer import Observer
 from migrator.lease import Lease
 from migrator.patience import persist
 from migrator.planning import stored
@@ -54,9 +55,11 @@ _MIN_BUDGET = 10
 def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progress, stop: StopSignal) -> RunSummary:
     """Run a plan, given by file or id."""
     found = stored.load(campaign, plan)
-    session = _Session(campaign, options, progress, stop)
+    observer = Observer(campaign, options, progress, found.plan_id)
+    session = _Session(campaign, options, progress, stop, observer)
     if options.dry_run:
         stored.require_current(campaign, found)
+        observer.rehearse()
         return rehearse(
             campaign, found, session.engine, progress, session.wanted, limit_of(campaign, options), session.retry(found)
         )
@@ -65,7 +68,8 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     require_open(campaign, found, options.confirm)
     retry = session.retry(found)
     campaign.audit.check(replay=True)
-    with leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
+    with observer.told(), leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
+        observer.ask(None, stop)
         begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options), retry=retry)
         return session.drive(begun, found, lease)
 
@@ -78,12 +82,14 @@ def resume(
         run = runs.find(connection, run_id)
         if run.state is RunState.COMPLETED:
             return summary_of(connection, run)
-    session = _Session(campaign, options, progress, stop)
+    observer = Observer(campaign, options, progress, run.plan_id)
+    session = _Session(campaign, options, progress, stop, observer)
     plan = stored.load(campaign, run.plan_id)
     stored.require_current(campaign, plan)
     require_cutover(campaign)
     campaign.audit.check(replay=True)
-    with leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
+    with observer.told(), leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
+        observer.ask(run.run_id, stop)
         taken = runs.take_up(campaign, run.run_id, max_rate=limit_of(campaign, options))
         return session.drive(taken, plan, lease)
 
@@ -91,8 +97,11 @@ def resume(
 class _Session:
     """One process's work on a run."""
 
-    def __init__(self, campaign: Campaign, options: RunOptions, progress: Progress, stop: StopSignal) -> None:
+    def __init__(
+        self, campaign: Campaign, options: RunOptions, progress: Progress, stop: StopSignal, observer: Observer
+    ) -> None:
         self.campaign = campaign
+        self.observer = observer
         self.progress = progress
         self.signal = stop
         self.options = options
@@ -113,6 +122,7 @@ class _Session:
 
     def drive(self, run: Run, plan: StoredPlan, lease: Lease) -> RunSummary:
         """Work until the run is complete or has to stop; then say where it stands."""
+        self.observer.begun(run)
         todo = shards.cut(self.campaign, run, self.engine.workers)
         budget = self._budget(run)
         journal = Journal(self.campaign, run.run_id)
@@ -189,6 +199,7 @@ class _Session:
         if waiting != self.noted[0]:
             self.progress.note(f"waiting: {waiting}" if waiting else "at work again")
         self._note(run, waiting, queue.at_work)
+        self.observer.look(messages=now.messages, held_seconds=self.held_seconds, waiting=waiting)
 
     def _note(self, run: Run, waiting: str | None, sharing: int) -> None:
         if (waiting, sharing) != self.noted:

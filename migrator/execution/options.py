@@ -1,6 +1,7 @@
 """What an operator may say about one execution, and who runs its workers."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from migrator import plugins
@@ -36,6 +37,7 @@ class RunOptions:
     """A run: open only what failed in it."""
     only: tuple[str, ...] = ()
     """Out of that, only what failed in these ways."""
+    metrics_file: Path | None = None
 
 
 def engine_of(campaign: Campaign, options: RunOptions) -> Engine:

@@ -11,6 +11,7 @@ Every transaction begins at the fence, and what it found there stays so until th
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -187,6 +188,7 @@ class Recorder:
                 failures=shard.c.failures + failures,
                 held_ms=shard.c.held_ms + round(self.pace.take_held() * 1000),
                 waiting=None,
+                committed_at=format_time(datetime.now(UTC)),
             )
         )
         if held.rowcount != 1:

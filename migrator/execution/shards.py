@@ -10,6 +10,7 @@ from migrator.core.plan import is_work
 from migrator.database import tables
 from migrator.database.bulk import insert_rows
 from migrator.execution.runs import Run
+from migrator.execution.watching import samples
 
 _PAGES = 20
 """Pages of messages that a shard holds at most, so that no worker's loss costs much."""
@@ -38,6 +39,7 @@ def cut(campaign: Campaign, run: Run, workers: int) -> list[Shard]:
     ]
     table = tables.shard
     with campaign.database.write("shards") as connection:
+        samples.begin_session(connection, run.run_id, run.generation)
         connection.execute(table.delete().where(table.c.run_id == run.run_id))
         rows = [(run.run_id, run.generation, shard.shard_no, shard.first_no, shard.last_no, False) for shard in shards]
         insert_rows(connection, table, _COLUMNS, rows)

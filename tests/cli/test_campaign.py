@@ -126,6 +126,16 @@ def test_execute_status_verify_report_rollback(program: Program, campaign: Path)
         "elapsed_seconds",
         "max_rate",
         "why",
+        "phase",
+        "progress",
+        "rate",
+        "eta",
+        "waiting",
+        "lease",
+        "checkpoint",
+        "next",
+        "limits",
+        "hook_trouble",
     }
     assert set(done.json) == fields
     assert (done.json["schema"], done.json["state"], done.json["dry_run"]) == ("migrator.run/1", "completed", False)

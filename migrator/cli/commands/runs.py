@@ -1,7 +1,8 @@
 """execute, resume, status."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -10,16 +11,21 @@ from migrator.campaign import Campaign
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
 from migrator.cli.options import DURATION, NUMBER_OR_PERCENT, RATE
 from migrator.cli.output import View
+from migrator.cli.progress import Drawn
+from migrator.cli.screen import Screen
 from migrator.cli.session import Session
 from migrator.cli.signals import stop_on_signals
-from migrator.cli.views import runs as views
+from migrator.cli.status_signal import tell_on_signal
+from migrator.cli.views import status as views
 from migrator.core.errors import ExitStatus
-from migrator.core.lifecycle import RunState
 from migrator.execution import coordinator, status
 from migrator.execution.coordinator import RunOptions
 from migrator.execution.runs import RunSummary
+from migrator.execution.watching import snapshot
+from migrator.execution.watching.snapshot import Watched
 
-_WATCH_SECONDS: Final = 2.0
+_TERMINAL_SECONDS: Final = 2.0
+_LINES_SECONDS: Final = 10.0
 _STATUSES: Final = (
     *AUDITED, ExitStatus.PLAN_STALE, ExitStatus.LEASE_HELD, ExitStatus.GATE, ExitStatus.LIMIT_REACHED,
     ExitStatus.ERROR_BUDGET, ExitStatus.STOPPED_BY_OPERATOR, ExitStatus.SOME_FAILED,
@@ -34,6 +40,8 @@ def _run_options(function: _F) -> _F:
         click.option("--max-failures", type=NUMBER_OR_PERCENT, metavar="N|N%",
                      help="Stop, resumable, when more conversations failed; of N% at least 10 may. "
                           "As configured unless given."),
+        click.option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH",
+                     help="Keep the run's figures in a file for Prometheus, PATH.prom; as configured unless given."),
         click.option("--max-rate", type=RATE, metavar="N/s",
                      help="Messages that all workers together move at most; as configured unless given."),
         click.option("--engine", metavar="local|dask:ADDRESS",
@@ -69,6 +77,7 @@ def execute(
     max_rate: str | None,
     retry_failed: str | None,
     only: tuple[str, ...],
+    metrics_file: Path | None,
     confirm: str | None,
 ) -> ExitStatus:
     """Run a plan: open what is authorised, and seal it under server-side keys. PLAN is a file or an id.
@@ -81,9 +90,10 @@ def execute(
         options = RunOptions(
             dry_run=dry_run, workers=workers, engine=engine, max_failures=max_failures,
             max_duration_seconds=max_duration, max_rate=max_rate, confirm=confirm, retry_failed=retry_failed, only=only,
+            metrics_file=metrics_file,
         )  # fmt: skip
         with stop_on_signals() as stop:
-            with session.progress() as progress:
+            with session.progress() as progress, tell_on_signal(lambda: _own_status(campaign, progress)):
                 summary = coordinator.execute(campaign, plan, options, progress, stop)
             return _show(session, campaign, summary)
 
@@ -100,13 +110,15 @@ def resume(
     max_failures: str | None,
     max_duration: float | None,
     max_rate: str | None,
+    metrics_file: Path | None,
 ) -> ExitStatus:
     """Go on with a run that stopped or was killed; the latest unless RUN names another."""
     options = RunOptions(
-        workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration, max_rate=max_rate
-    )
+        workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration,
+        max_rate=max_rate, metrics_file=metrics_file,
+    )  # fmt: skip
     with session.campaign() as campaign, stop_on_signals() as stop:
-        with session.progress() as progress:
+        with session.progress() as progress, tell_on_signal(lambda: _own_status(campaign, progress)):
             summary = coordinator.resume(campaign, run, options, progress, stop)
         return _show(session, campaign, summary)
 
@@ -114,29 +126,54 @@ def resume(
 @click.command(name="status", cls=Command, statuses=CAMPAIGN)
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("--watch", is_flag=True, help="Again and again, until the run is no longer at work.")
+@click.option("--interval", type=DURATION, metavar="T",
+              help="How often, with --watch; on a terminal 2s, elsewhere 10s unless given.")  # fmt: skip
 @click.pass_obj
-def show_status(session: Session, run: str | None, watch: bool) -> None:
-    """Show where a run stands and what it waits for; the latest unless RUN names another."""
+def show_status(session: Session, run: str | None, watch: bool, interval: float | None) -> None:
+    """Show how far a run is, what it waits for, what is safe and what comes next; the latest unless RUN names another.
+
+    Everything comes from the database, so it is the same from any shell. SIGUSR1 makes `execute` and `resume` show it
+    too, on standard error.
+    """
     with session.campaign() as campaign:
+        nothing = snapshot.before_any(campaign) if run is None else None
+        if nothing is not None:
+            session.output.result(views.not_begun(nothing, width=session.width()))
+            return
+        screen = Screen(session.output, session.terminal_size)
+        seconds = interval or (_TERMINAL_SECONDS if screen.in_place else _LINES_SECONDS)
         while True:
             summary = status.summary(campaign, run)
-            if not (watch and summary.state is RunState.RUNNING and status.lease_holder(campaign) is not None):
+            found = snapshot.watch(campaign, summary)
+            view = _view_of(session, campaign, summary, found)
+            if not (watch and found.at_work):
                 break
-            view = _view(campaign, summary)
             session.output.event("status", view.document)
-            if not session.output.text(*view.lines, ""):
+            if not screen.show(view.lines):
                 return
-            time.sleep(_WATCH_SECONDS)
-        session.output.result(_view(campaign, summary))
+            time.sleep(seconds)
+        screen.clear()
+        session.output.result(view)
 
 
 def _show(session: Session, campaign: Campaign, summary: RunSummary) -> ExitStatus:
-    session.output.result(_view(campaign, summary))
+    found = snapshot.watch(campaign, summary)
+    session.output.result(_view_of(session, campaign, summary, found))
     return summary.exit_status
 
 
-def _view(campaign: Campaign, summary: RunSummary) -> View:
-    return views.run(summary, why="" if summary.dry_run else status.why_it_waits(campaign, summary))
+def _view_of(session: Session, campaign: Campaign, summary: RunSummary, found: Watched) -> View:
+    why = "" if summary.dry_run else status.why_it_waits(campaign, summary)
+    return views.watched(summary, found, why=why, width=session.width())
+
+
+def _own_status(campaign: Campaign, progress: Drawn) -> Sequence[str]:
+    """What this process has to say when it is asked: of its run, or how far it is where it has none."""
+    summary = snapshot.own_summary(campaign)
+    if summary is None:
+        return [progress.now() or "no run has begun yet"]
+    found = snapshot.watch(campaign, summary)
+    return views.watched(summary, found, why=status.why_it_waits(campaign, summary)).lines
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (execute, resume, show_status)

@@ -1,9 +1,15 @@
 """Views of runs."""
 
+from collections.abc import Iterator, Sequence
+from typing import Final
+
 from migrator.cli.output import View
 from migrator.cli.progress import duration
 from migrator.cli.views.text import counted, table
 from migrator.execution.runs import RunSummary
+
+_COLUMNS: Final = ("outcome", "conversations", "messages", "gaps")
+_WIDTH: Final = 100
 
 
 def run(summary: RunSummary, *, why: str) -> View:
@@ -29,17 +35,36 @@ def run(summary: RunSummary, *, why: str) -> View:
     )
 
 
+def counts_table(summary: RunSummary, width: int) -> list[str]:
+    """Counts by outcome, after an empty line. Where outcomes are too long for the width, their reasons stand below."""
+    everything = summary.counts.values()
+    rows = [(outcome, c.conversations, c.messages, c.gaps) for outcome, c in sorted(summary.counts.items())]
+    if not rows:
+        return []
+    total = tuple(sum(getattr(c, name) for c in everything) for name in _COLUMNS[1:])
+    lines = table(_COLUMNS, [*rows, ("all", *total)])
+    if max(map(len, lines)) > width:
+        lines = table(_COLUMNS, [*_stepped(rows), ("all", *total)])
+    return ["", *lines]
+
+
+def _stepped(rows: Sequence[tuple[str, int, int, int]]) -> Iterator[Sequence[str | int | None]]:
+    """Reasons indented below what they are reasons of."""
+    last = ""
+    for outcome, *numbers in rows:
+        kind, colon, reason = outcome.partition(":")
+        if colon and kind != last:
+            yield (kind, None, None, None)
+        last = kind
+        yield (f"  {reason}" if colon else outcome, *numbers)
+
+
 def _lines(summary: RunSummary, why: str) -> list[str]:
     name = "dry run" if summary.dry_run else f"run {summary.run_id}"
-    rows = [(outcome, c.conversations, c.messages, c.gaps) for outcome, c in sorted(summary.counts.items())]
     lines = [f"{name} of plan {summary.plan_id}: {summary.state.value}"]
     if why:
         lines.append(why)
-    lines.append("")
-    if rows:
-        everything = summary.counts.values()
-        total = tuple(sum(getattr(c, name) for c in everything) for name in ("conversations", "messages", "gaps"))
-        lines += [*table(["outcome", "conversations", "messages", "gaps"], [*rows, ("all", *total)]), ""]
+    lines += [*counts_table(summary, _WIDTH), ""]
     if summary.pending:
         lines.append(f"{counted(summary.pending, 'conversation')} still to do")
     lines.append(f"{summary.messages_per_second:,.0f} messages/s, {duration(summary.elapsed_seconds)} of work")

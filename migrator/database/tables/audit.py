@@ -44,6 +44,8 @@ audit_state = Table(
     Column("checkpoint_size", BigInteger, nullable=False),
     Column("checkpoint_root", String(64), nullable=False),
     Column("checkpoint_wal_bytes", BigInteger, nullable=False),
+    # Real time at which it was signed.
+    Column("checkpoint_at", String(40)),
 )
 
 audit_checkpoint = Table(

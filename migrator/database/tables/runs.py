@@ -138,6 +138,41 @@ run = Table(
     # Opens only what failed in another run: that run, and the outcomes wanted, by spaces.
     Column("retry_of", String(64)),
     Column("retry_outcomes", Text),
+    # As of the beginning of its present session: messages that its plan has it move, and how many are dealt with.
+    Column("expected", BigInteger),
+    Column("earlier", BigInteger, nullable=False, server_default="0"),
+    # Real time of the last commit of a worker whose shard is forgotten.
+    Column("committed_at", String(40)),
+)
+
+run_sample = Table(
+    # How far a run had come when: a ring, so that any shell sees how fast it goes at the moment.
+    "migrator_run_sample",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("generation", Integer, nullable=False),
+    # Real time; what the workers of the generation had committed by then, and how long they had been held up.
+    Column("at", String(40), nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("held_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+hook_call = Table(
+    # The programs of an operator that a run has called, and what came of each.
+    "migrator_hook_call",
+    metadata,
+    Column("call_no", Serial, primary_key=True, autoincrement=True),
+    Column("hook", String(32), nullable=False),
+    Column("plan_id", String(64), nullable=False),
+    # Null before there is a run.
+    Column("run_id", String(64)),
+    Column("called_at", String(40), nullable=False),
+    Column("took_ms", BigInteger, nullable=False),
+    Column("result", String(16), nullable=False),
+    Column("exit_status", Integer),
+    Index("migrator_hook_call_plan", "plan_id"),
 )
 
 shard = Table(
@@ -158,6 +193,8 @@ shard = Table(
     # What its holder waits for at the moment, and how long it has waited so far.
     Column("waiting", Text),
     Column("held_ms", BigInteger, nullable=False, server_default="0"),
+    # Real time of its last commit.
+    Column("committed_at", String(40)),
 )
 
 progress = Table(

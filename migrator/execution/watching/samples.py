@@ -1,0 +1,83 @@
+"""How far a run came when: the expected messages as its session begins, and a ring of samples while it is at work.
+
+The ring lies in the database, not in the process, so that any shell sees how fast the run goes at the moment. It has
+`_SLOTS` rows a run however long that takes. Times are real ones, never the campaign's.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from migrator.core.clock import format_time, parse_time
+from migrator.core.estimate import WINDOW, Sample
+from migrator.core.plan import EXTEND, REWRAP
+from migrator.database import tables
+
+EVERY_SECONDS: Final = 5.0
+_SLOTS: Final = int(WINDOW.total_seconds() / EVERY_SECONDS) + 4
+"""The window, and a little more for samples that come late."""
+
+
+def begin_session(connection: sa.Connection, run_id: str, generation: int) -> None:
+    """In the transaction that cuts a session's shards, before those of the earlier one go.
+
+    Notes what is expected, what is dealt with already, and when somebody committed last; takes the first sample.
+    """
+    run, shard = tables.run, tables.shard
+    plan_id = connection.scalar(sa.select(run.c.plan_id).where(run.c.run_id == run_id))
+    expected, left = _expected(connection, str(plan_id), run_id)
+    committed = connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id))
+    values = {"expected": expected, "earlier": max(0, expected - left)}
+    if committed is not None:
+        values["committed_at"] = committed
+    connection.execute(run.update().where(run.c.run_id == run_id).values(values))
+    take(connection, run_id, generation, 0, messages=0, held_seconds=0.0, at=datetime.now(UTC))
+
+
+def take(
+    connection: sa.Connection,
+    run_id: str,
+    generation: int,
+    number: int,
+    *,
+    messages: int,
+    held_seconds: float,
+    at: datetime,
+) -> None:
+    """The n-th sample of a session; it takes the place of the oldest one."""
+    table = tables.run_sample
+    here = sa.and_(table.c.run_id == run_id, table.c.slot == number % _SLOTS)
+    values = {
+        "generation": generation,
+        "at": format_time(at),
+        "messages": messages,
+        "held_ms": round(held_seconds * 1000),
+    }
+    if connection.execute(table.update().where(here).values(values)).rowcount != 1:
+        connection.execute(table.insert().values(run_id=run_id, slot=number % _SLOTS, **values))
+
+
+def taken(connection: sa.Connection, run_id: str, generation: int) -> list[Sample]:
+    """The samples of a session that are kept, in no particular order."""
+    table = tables.run_sample
+    query = sa.select(table).where(table.c.run_id == run_id, table.c.generation == generation)
+    return [
+        Sample(at=parse_time(row.at), messages=row.messages, held_seconds=row.held_ms / 1000)
+        for row in connection.execute(query)
+    ]
+
+
+def _expected(connection: sa.Connection, plan_id: str, run_id: str) -> tuple[int, int]:
+    """Messages that a plan has moved, and those of them that are neither dealt with nor under way."""
+    planned, item, progress = tables.plan_item, tables.item, tables.progress
+    work = (planned.c.plan_id == plan_id, planned.c.decision.in_((REWRAP, EXTEND)))
+    expected = connection.scalar(sa.select(sa.func.sum(planned.c.messages)).where(*work)) or 0
+    done = sa.and_(item.c.run_id == run_id, item.c.conversation_no == planned.c.conversation_no)
+    left = connection.scalar(
+        sa.select(sa.func.sum(planned.c.messages)).outerjoin(item, done).where(*work, item.c.run_id.is_(None))
+    )
+    moved = connection.scalar(
+        sa.select(sa.func.sum(progress.c.messages + progress.c.gaps)).where(progress.c.run_id == run_id)
+    )
+    return int(expected), max(0, int(left or 0) - int(moved or 0))
