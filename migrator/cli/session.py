@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -79,6 +80,11 @@ class Session:
             yield progress
         finally:
             progress.close()
+
+    def today(self) -> date:
+        """The date of what is made for others; SOURCE_DATE_EPOCH where a build is to be repeated bit by bit."""
+        given = os.environ.get("SOURCE_DATE_EPOCH", "")
+        return datetime.fromtimestamp(int(given), UTC).date() if given.isdecimal() else SystemClock().now().date()
 
     def program(self) -> str:
         """How a person who reads this calls the program again: by name where that finds this very program."""

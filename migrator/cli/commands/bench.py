@@ -12,12 +12,19 @@ from migrator.cli.views import bench as views
 from migrator.core.errors import ExitStatus
 
 
-@click.command(cls=Command, statuses=(*CAMPAIGN, ExitStatus.MISMATCH, ExitStatus.AUDIT_LOG))
+@click.command(
+    cls=Command,
+    statuses=(*CAMPAIGN, ExitStatus.MISMATCH, ExitStatus.AUDIT_LOG),
+    examples=(
+        ("migrator bench", "what this machine does, and what the newest plan will take"),
+        ("migrator bench --messages 1000000 -o json", "more exactly, for a program"),
+    ),
+)
 @click.option("--messages", type=click.IntRange(1000), default=MESSAGES, show_default=True, metavar="N",
               help="How many messages the synthetic store has.")  # fmt: skip
 @click.pass_obj
 def bench(session: Session, messages: int) -> None:
-    """Measure this machine, this database and this key service, and what the newest plan would take.
+    """Measure machine, database and key service; forecast the plan.
 
     Works on a synthetic store, in databases of its own beside the campaign's, which are gone afterwards. The campaign's
     data is not touched. Its key service wraps and unwraps a few hundred data keys that protect nothing.

@@ -8,6 +8,7 @@ import click
 
 from migrator.campaign import Campaign
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
+from migrator.cli.offers import PLAN, RUN
 from migrator.cli.options import DURATION, NUMBER_OR_PERCENT, RATE
 from migrator.cli.output import View
 from migrator.cli.session import Session
@@ -45,8 +46,17 @@ def _run_options(function: _F) -> _F:
     return function
 
 
-@click.command(cls=Command, statuses=_STATUSES)
-@click.argument("plan", metavar="PLAN")
+@click.command(
+    cls=Command,
+    statuses=_STATUSES,
+    examples=(
+        ("migrator execute p.json --dry-run", "first the same way, writing nothing"),
+        ("migrator execute p.json", "then for good; Ctrl-C stops it at the next checkpoint"),
+        ("migrator execute p.json --max-duration 8h --max-rate 2000/s --confirm dm-e2ee-retirement",
+         "a night's work in production, without a question"),
+    ),
+)  # fmt: skip
+@click.argument("plan", metavar="PLAN", type=PLAN)
 @click.option("--dry-run", is_flag=True, help="Go the same way with each conversation, and write nothing.")
 @_run_options
 @click.option("--confirm", metavar="NAME", help="The campaign's name, which production asks for.")
@@ -62,9 +72,11 @@ def execute(
     max_rate: str | None,
     confirm: str | None,
 ) -> ExitStatus:
-    """Run a plan: open what is authorised, and seal it under server-side keys. PLAN is a file or an id.
+    """Run a plan: open what is authorised, seal it for the server.
 
-    Can be stopped and killed at any moment; `migrator resume` goes on. Ctrl-C stops it at the next checkpoint.
+    PLAN is a file or an id. The source is only read. Each conversation flips at once, or not at all, and is decided
+    again before it is opened. It can be stopped and killed at any moment: Ctrl-C stops it at the next checkpoint,
+    `migrator resume` goes on, `migrator rollback` undoes it.
     """
     with session.campaign(read_only=dry_run) as campaign:
         if campaign.in_production and not dry_run and confirm is None and session.may_ask():
@@ -79,8 +91,15 @@ def execute(
             return _show(session, campaign, summary)
 
 
-@click.command(cls=Command, statuses=_STATUSES)
-@click.argument("run", required=False, metavar="[RUN]")
+@click.command(
+    cls=Command,
+    statuses=_STATUSES,
+    examples=(
+        ("migrator resume", "go on with the latest run"),
+        ("migrator resume --max-failures 5% --workers 2", "with a larger error budget, and fewer workers"),
+    ),
+)
+@click.argument("run", required=False, metavar="[RUN]", type=RUN)
 @_run_options
 @click.pass_obj
 def resume(
@@ -92,7 +111,11 @@ def resume(
     max_duration: float | None,
     max_rate: str | None,
 ) -> ExitStatus:
-    """Go on with a run that stopped or was killed; the latest unless RUN names another."""
+    """Go on with a run that stopped or was killed.
+
+    The latest unless RUN names another. What was committed is kept; nothing is done twice. Options count for this
+    session.
+    """
     options = RunOptions(
         workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration, max_rate=max_rate
     )
@@ -102,12 +125,23 @@ def resume(
         return _show(session, campaign, summary)
 
 
-@click.command(name="status", cls=Command, statuses=CAMPAIGN)
-@click.argument("run", required=False, metavar="[RUN]")
+@click.command(
+    name="status",
+    cls=Command,
+    statuses=CAMPAIGN,
+    examples=(
+        ("migrator status", "the latest run: state, counts, why it waits"),
+        ("migrator status --watch", "again and again, from any shell, until the run ends"),
+    ),
+)
+@click.argument("run", required=False, metavar="[RUN]", type=RUN)
 @click.option("--watch", is_flag=True, help="Again and again, until the run is no longer at work.")
 @click.pass_obj
 def show_status(session: Session, run: str | None, watch: bool) -> None:
-    """Show where a run stands and what it waits for; the latest unless RUN names another."""
+    """Show where a run stands and what it waits for. Changes nothing.
+
+    The latest unless RUN names another.
+    """
     with session.campaign() as campaign:
         while True:
             summary = status.summary(campaign, run)
