@@ -97,9 +97,11 @@ def approve(
     signature over the plan's digest, and opens nothing.
     """
     if sum(given is not None for given in (key, signature, revoke)) != 1:
-        raise UsageError("give one of --key, --signature and --revoke")
+        raise UsageError(
+            "an approval has one of --key, --signature and --revoke", hint="`migrator approve --help` has examples"
+        )
     if rehearsal is not None and waive_rehearsal is not None:
-        raise UsageError("a plan was rehearsed or that is waived: give one of --rehearsal and --waive-rehearsal")
+        raise UsageError("--rehearsal and --waive-rehearsal at once", hint="a plan was rehearsed, or that is waived")
     ask = session.ask_secret if session.may_ask() else None
     with session.campaign() as campaign:
         found = stored.load(campaign, plan)
