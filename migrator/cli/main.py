@@ -8,7 +8,10 @@ from typing import Final, NoReturn
 
 import click
 
-from migrator.cli import completing, signals, streams
+from migrator.cli import completing, lazily, signals, streams
+
+if completing.asked():
+    lazily.import_lazily()
 from migrator.cli.command import Group
 from migrator.cli.commands import (
     audit,
@@ -22,7 +25,7 @@ from migrator.cli.commands import (
     plans,
     runs,
     setup,
-)
+)  # fmt: skip
 from migrator.cli.errors import guarded
 from migrator.cli.session import Session
 from migrator.core.errors import ExitStatus

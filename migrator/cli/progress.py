@@ -175,6 +175,10 @@ class Silent:
         """Nothing to end."""
 
 
+Shown = Bar | Lines | Silent
+"""Whatever way it is shown."""
+
+
 def _conforms(bar: Bar, lines: Lines, silent: Silent) -> tuple[Progress, Progress, Progress]:
     """mypy checks here that all of them are what services report to."""
     return bar, lines, silent

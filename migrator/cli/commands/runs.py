@@ -17,7 +17,7 @@ from migrator.cli.views import runs as views
 from migrator.core.errors import ExitStatus
 from migrator.core.lifecycle import RunState
 from migrator.execution import coordinator, status
-from migrator.execution.coordinator import RunOptions
+from migrator.execution.options import RunOptions
 from migrator.execution.runs import RunSummary
 
 _WATCH_SECONDS: Final = 2.0

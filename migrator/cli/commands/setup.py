@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from migrator import config, preflight, recipient_key, setup
+from migrator import demo as demonstration
 from migrator.cli.command import AUDITED, CAMPAIGN, Command, Group
 from migrator.cli.options import MOMENT
 from migrator.cli.session import Session
@@ -14,7 +15,6 @@ from migrator.cli.views import setup as views
 from migrator.core.clock import SystemClock, format_time
 from migrator.core.errors import ConfigError, ExitStatus
 from migrator.core.model import Environment
-from migrator.demo import run as run_demo
 
 
 @click.command(
@@ -89,7 +89,9 @@ def demo(session: Session, directory: Path) -> ExitStatus:
     is made anew. Nothing outside DIR is read or changed.
     """
     with session.progress() as progress:
-        result = run_demo(directory, session.output.text, progress, now=SystemClock().now(), program=session.program())
+        result = demonstration.run(
+            directory, session.output.text, progress, now=SystemClock().now(), program=session.program()
+        )
     session.output.result(views.demonstrated(result, directory))
     return ExitStatus.OK if result.ok else ExitStatus.MISMATCH
 
