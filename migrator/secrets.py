@@ -36,7 +36,7 @@ def resolve(reference: str, directory: Path) -> Secret:
     else:
         raise ConfigError("a secret is given by reference only", hint="env:NAME, file:PATH or command:…")
     if not value:
-        raise ConfigError(f"the secret that {kind}: names is empty")
+        raise ConfigError(f"the secret that {kind}: names is empty", hint="put the secret there")
     return Secret(value)
 
 
@@ -84,11 +84,20 @@ def _run(command: str, directory: Path) -> bytes:
             check=False,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise ConfigError(f"the command of a secret reference failed ({type(error).__name__})") from None
+        raise ConfigError(
+            f"the command of a secret reference failed ({type(error).__name__})",
+            hint="run it by hand in the campaign's folder",
+        ) from None
     if done.returncode != 0:
-        raise ConfigError(f"the command of a secret reference ended with status {done.returncode}")
+        raise ConfigError(
+            f"the command of a secret reference ended with status {done.returncode}",
+            hint="run it by hand in the campaign's folder",
+        )
     if len(done.stdout) > MAX_SECRET_BYTES:
-        raise ConfigError("the command of a secret reference printed too much for a secret")
+        raise ConfigError(
+            "the command of a secret reference printed too much for a secret",
+            hint="it prints the secret and nothing else",
+        )
     return done.stdout
 
 

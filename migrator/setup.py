@@ -39,7 +39,9 @@ def initialise(spec: CampaignSpec) -> list[SetupStep]:
     try:
         spec.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"the folder {spec.directory} can't be made: {error.strerror}") from None
+        raise ConfigError(
+            f"the folder {spec.directory} can't be made: {error.strerror}", hint="name a place that is yours to write"
+        ) from None
     campaign = Campaign(spec)
     try:
         steps = [_database(campaign)]

@@ -144,7 +144,7 @@ def _record_rehearsal(
             hint="the first approval brings --rehearsal DIR, a report that staging saved, or --waive-rehearsal REASON",
         )
     if waiver is not None and len(waiver) > _MAX_REASON:
-        raise UsageError(f"a reason has at most {_MAX_REASON:,} characters")
+        raise UsageError(f"a reason has at most {_MAX_REASON:,} characters", hint="say it in fewer words")
     connection.execute(
         tables.rehearsal.insert().values(
             plan_id=plan_id,

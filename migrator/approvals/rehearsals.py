@@ -50,9 +50,15 @@ def read(campaign: Campaign, path: Path) -> RehearsalReport:
             hint="`migrator report RUN --save DIR` in staging writes DIR/summary.json",
         ) from None
     if found[0] != Environment.STAGING.value:
-        raise GateError(f"{path} is not of a rehearsal in staging")
+        raise GateError(
+            f"{path} is not of a rehearsal in staging",
+            hint="give summary.json of a report that the staging campaign saved",
+        )
     if found[1] != RunState.COMPLETED.value:
-        raise GateError(f"{path}: the rehearsal's run was not completed")
+        raise GateError(
+            f"{path}: the rehearsal's run was not completed",
+            hint="complete it there with `migrator resume`, then report",
+        )
     if found[2] != config.rules_digest(campaign.settings):
         raise GateError(
             f"{path}: the rehearsal ran under other rules than this campaign's",

@@ -26,12 +26,15 @@ def of_plan(
     if key_file is not None:
         return _sign(digest, key_file, ask_passphrase)
     if signature_file is None:
-        raise UsageError("an approval needs a key or a signature")
+        raise UsageError("an approval needs a key or a signature", hint="give one of --key and --signature")
     try:
         with signature_file.open("rb") as file:
             return file.read(sshsig.MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"the signature {signature_file} can't be read: {error.strerror}") from None
+        raise UsageError(
+            f"the signature {signature_file} can't be read: {error.strerror}",
+            hint="name the file that ssh-keygen wrote",
+        ) from None
 
 
 def _sign(digest: str, key_file: Path, ask_passphrase: Callable[[], str] | None) -> bytes:

@@ -60,7 +60,9 @@ def allowed(spec: CampaignSpec) -> list[AllowedSigner]:
         ) from None
     except (AllowedSignersError, UnicodeDecodeError) as error:
         reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise ConfigError(f"approval.allowed_signers: {path}: {reason}") from None
+        raise ConfigError(
+            f"approval.allowed_signers: {path}: {reason}", hint="ssh-keygen(1) has the format, under ALLOWED SIGNERS"
+        ) from None
 
 
 def signer_of(signature: SshSignature, signers: Sequence[AllowedSigner], at: datetime) -> AllowedSigner:

@@ -66,7 +66,9 @@ def read_trusted(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(NOTE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+        raise UsageError(
+            f"{path} can't be read: {error.strerror}", hint="name the file with the checkpoint that you kept"
+        ) from None
 
 
 class _Verifier:

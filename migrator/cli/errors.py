@@ -3,6 +3,7 @@
 What is not one of ours is a bug in migrator: its place is shown, its message is not, as that may hold anything.
 """
 
+import errno
 import traceback
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import click
 import structlog
 
 from migrator.cli.output import Output, printable
+from migrator.cli.usage import explain
 from migrator.core.errors import NOTHING_CHANGED, ExitStatus, MigratorError
 
 BUG_HINT = "run it again with --log-level debug and report what the log then shows; it holds no content and no keys"
@@ -42,10 +44,8 @@ def guarded(output: Callable[[], Output], call: Callable[[], object]) -> int:
         return report(output(), code=error.code, status=error.exit_status, message=error.message, hint=error.hint,
                       changed=error.changed)  # fmt: skip
     except click.ClickException as error:
-        hint = ""
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            hint = f"`{error.ctx.command_path} --help` shows how it is used"
-        return report(output(), code="usage", status=ExitStatus.USAGE, message=error.format_message(), hint=hint,
+        message, hint = explain(error)
+        return report(output(), code="usage", status=ExitStatus.USAGE, message=message, hint=hint,
                       changed=NOTHING_CHANGED)  # fmt: skip
     except (click.Abort, KeyboardInterrupt):
         return report(output(), code="interrupted", status=ExitStatus.INTERRUPTED, message="interrupted",
@@ -54,12 +54,18 @@ def guarded(output: Callable[[], Output], call: Callable[[], object]) -> int:
         return report(output(), code="terminated", status=ExitStatus.TERMINATED, message="terminated",
                       hint="the same command does what is left", changed="what was committed is kept")  # fmt: skip
     except BaseException as error:  # noqa: BLE001 - the outermost frame: what arrives here is a bug, and is told as one
-        return _bug(output(), error)
+        return 0 if _nobody_reads(error) else _bug(output(), error)
     return int(returned) if isinstance(returned, int) else 0
 
 
 class Terminated(BaseException):
     """SIGTERM arrived while no run was to be brought to a checkpoint."""
+
+
+def _nobody_reads(error: BaseException) -> bool:
+    """`migrator --help | head -1`: click has seen that the pipe is closed, and only wants to end."""
+    cause = error.__context__
+    return isinstance(error, SystemExit) and isinstance(cause, OSError) and cause.errno == errno.EPIPE
 
 
 def _bug(output: Output, error: BaseException) -> int:

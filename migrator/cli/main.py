@@ -4,22 +4,48 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
-from migrator.cli import signals
+from migrator.cli import completing, lazily, signals, streams
+
+if completing.asked():
+    lazily.import_lazily()
 from migrator.cli.command import Group
-from migrator.cli.commands import audit, bench, checking, ending, handed_in, keys, notify, plans, runs, setup
+from migrator.cli.commands import (
+    audit,
+    bench,
+    checking,
+    completion,
+    ending,
+    handed_in,
+    keys,
+    notify,
+    plans,
+    runs,
+    setup,
+)  # fmt: skip
 from migrator.cli.errors import guarded
 from migrator.cli.session import Session
 from migrator.core.errors import ExitStatus
 
-HELP = """Move message history from end-to-end to server-side encryption: only what its owners authorised.
+HELP: Final = """Move message history from end-to-end to server-side encryption.
 
-A campaign goes: init, notify, authorizations and exports import, plan, execute, verify, report. `migrator demo` shows
-all of it on a synthetic store. Every command's --help ends with its exit statuses.
+Only what its owners authorised. `migrator demo` shows a whole campaign on a synthetic store; `migrator COMMAND --help`
+has examples and exit statuses of each command.
 """
+SECTIONS: Final[dict[str, Sequence[click.Command]]] = {
+    "Prepare": (*setup.COMMANDS, *bench.COMMANDS, *completion.COMMANDS),
+    "Tell users": notify.COMMANDS,
+    "Take in what they hand in": handed_in.COMMANDS,
+    "Plan and approve": plans.COMMANDS,
+    "Run": runs.COMMANDS,
+    "Prove": checking.COMMANDS,
+    "End": ending.COMMANDS,
+    "Keys and audit": (*keys.COMMANDS, *audit.COMMANDS),
+}
+"""All commands, by what somebody wants to do: in the order of a campaign."""
 
 
 @click.group(
@@ -28,17 +54,18 @@ all of it on a synthetic store. Every command's --help ends with its exit status
     root=True,
     statuses=tuple(ExitStatus),
     help=HELP,
-    context_settings={"max_content_width": 110},
+    examples=(
+        ("migrator demo", "see it work"),
+        ("migrator init my-campaign", "begin a campaign"),
+        ("migrator status", "see where the latest run stands"),
+    ),
 )
 def cli() -> None:
     """Commands are added below; the help text stands above."""
 
 
-for command in (
-    *setup.COMMANDS, *notify.COMMANDS, *handed_in.COMMANDS, *plans.COMMANDS, *runs.COMMANDS, *checking.COMMANDS,
-    *ending.COMMANDS, *keys.COMMANDS, *audit.COMMANDS, *bench.COMMANDS,
-):  # fmt: skip
-    cli.add_command(command)
+for title, commands in SECTIONS.items():
+    cli.add_section(title, commands)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -54,6 +81,9 @@ def main() -> NoReturn:
     """The entry point: no core dumps, which would hold keys; files for this user only; SIGTERM that unwinds."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
+    streams.prepare()
+    if completing.asked():
+        sys.exit(completing.answer(cli, Session()))
     signals.terminate_by_exception()
     signals.ignore_questions()
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,7 @@
-"""What every command has at hand: global options, output, progress, and the campaign that the options name."""
+"""What every command has at hand: global options, output, progress, and the campaign that the options name.
+
+Types of services are quoted, so that they need not be loaded for a completion (`migrator.cli.lazily`).
+"""
 
 import os
 import pwd
@@ -7,17 +10,17 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 
 import click
 
+from migrator import campaign as campaigns
 from migrator import config
-from migrator.campaign import Campaign, CampaignSpec, open_campaign
-from migrator.cli import logging
+from migrator.cli import logging, progress
 from migrator.cli.options import GlobalOptions
 from migrator.cli.output import Output
-from migrator.cli.progress import Bar, Drawn, Events, Lines, Silent
 from migrator.core.clock import Clock, FixedClock, SystemClock
 from migrator.core.errors import ConfigError
 from migrator.core.model import Environment
@@ -49,37 +52,42 @@ class Session:
             return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         return self.options.color == "always"
 
-    def load(self, overrides: Mapping[str, str] | None = None) -> config.Loaded:
+    def load(self, overrides: Mapping[str, str] | None = None) -> "config.Loaded":
         """The campaign's settings, with where they come from."""
         return config.load(self.options.config, os.environ, overrides or {})
 
-    def spec(self) -> CampaignSpec:
+    def spec(self) -> "campaigns.CampaignSpec":
         """The campaign that the options name, not opened."""
         loaded = self.load()
-        return CampaignSpec(
+        return campaigns.CampaignSpec(
             settings=loaded.settings, directory=loaded.directory, clock=self._clock(loaded), actor=operator()
         )
 
     @contextmanager
-    def campaign(self, *, read_only: bool = False) -> Iterator[Campaign]:
+    def campaign(self, *, read_only: bool = False) -> Iterator["campaigns.Campaign"]:
         """The campaign, open."""
-        with open_campaign(self.spec(), read_only=read_only) as campaign:
+        with campaigns.open_campaign(self.spec(), read_only=read_only) as campaign:
             yield campaign
 
     @contextmanager
-    def progress(self) -> Iterator[Drawn]:
+    def progress(self) -> Iterator["progress.Drawn"]:
         """What long work reports to."""
-        progress: Drawn
+        shown: progress.Drawn
         if self.options.output == "jsonl":
-            progress = Events(self.output, self.options.stats_seconds)
+            shown = progress.Events(self.output, self.options.stats_seconds)
         elif self.options.quiet:
-            progress = Silent()
+            shown = progress.Silent()
         else:
-            progress = Bar() if sys.stderr.isatty() else Lines(self.options.stats_seconds)
+            shown = progress.Bar() if sys.stderr.isatty() else progress.Lines(self.options.stats_seconds)
         try:
-            yield progress
+            yield shown
         finally:
-            progress.close()
+            shown.close()
+
+    def today(self) -> date:
+        """The date of what is made for others; SOURCE_DATE_EPOCH where a build is to be repeated bit by bit."""
+        given = os.environ.get("SOURCE_DATE_EPOCH", "")
+        return datetime.fromtimestamp(int(given), UTC).date() if given.isdecimal() else SystemClock().now().date()
 
     def terminal_size(self) -> os.terminal_size | None:
         """Of the terminal that standard output is shown on; None where it is none that can be drawn on."""
@@ -112,7 +120,7 @@ class Session:
         answer: str = click.prompt("Passphrase", hide_input=True, err=True)
         return answer
 
-    def _clock(self, loaded: config.Loaded) -> Clock:
+    def _clock(self, loaded: "config.Loaded") -> Clock:
         if self.options.now is None:
             return SystemClock()
         if loaded.settings.campaign.environment is not Environment.STAGING:

@@ -58,7 +58,7 @@ class _Reader:
             document = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a value is out of bounds"
-            raise ConfigError(f"{path} is not TOML: {reason}") from None
+            raise ConfigError(f"{path} is not TOML: {reason}", hint="correct that line and try again") from None
         for section, keys in document.items():
             if section not in self.keys:
                 self.problems.append(f"{path}: unknown section {show(section)}{nearest(section, self.keys)}")

@@ -1,8 +1,9 @@
 """Every error that migrator raises on purpose, in one tree.
 
-An error knows its `code` (stable, for programs), its `exit_status`, a `hint` for the person who reads it, and
-whether something was changed before it was raised. Adapters turn foreign exceptions into one of these at their
-edge; the command line turns these into text or JSON and the exit status. No error carries plaintext or keys.
+An error knows its `code` (stable, for programs), its `exit_status`, a `hint` for the person who reads it (the kind's
+`usual_hint`, where nothing better was said), and whether something was changed before it was raised. Adapters turn
+foreign exceptions into one of these at their edge; the command line turns these into text or JSON and the exit status.
+No error carries plaintext or keys.
 """
 
 from collections.abc import Iterator
@@ -43,11 +44,12 @@ class MigratorError(Exception):
 
     code: ClassVar[str] = "error"
     exit_status: ClassVar[ExitStatus] = ExitStatus.USAGE
+    usual_hint: ClassVar[str] = "the command's --help shows how it is used"
 
     def __init__(self, message: str, *, hint: str = "", changed: str = NOTHING_CHANGED) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint
         self.changed = changed
 
     def particulars(self) -> dict[str, Any]:
@@ -70,6 +72,7 @@ class RunStoppedError(MigratorError):
 
     code = "run_stopped"
     exit_status = ExitStatus.SERVICE_DOWN
+    usual_hint = "mend what stopped it; then `migrator resume`"
 
 
 def resumable(error: MigratorError) -> MigratorError:
@@ -89,18 +92,21 @@ class ConfigError(MigratorError):
     """A setting that is missing, unknown, malformed or contradicts another."""
 
     code = "configuration"
+    usual_hint = "`migrator config show --provenance` says where each setting comes from"
 
 
 class SchemaVersionError(MigratorError):
     """The migrator database is newer than this program knows, or older and not upgraded."""
 
     code = "schema_version"
+    usual_hint = "`migrator init` upgrades an older database; a newer one needs a newer migrator"
 
 
 class SourceError(MigratorError):
     """The source can't be opened, is not what the configuration says, or can't be read."""
 
     code = "source"
+    usual_hint = "check source.url and source.kind; `migrator preflight` tries them"
 
 
 class SourceUnavailableError(SourceError):
@@ -128,6 +134,7 @@ class DatabaseError(MigratorError):
 
     code = "database"
     exit_status = ExitStatus.SERVICE_DOWN
+    usual_hint = "check database.url; `migrator preflight` tries it"
 
 
 class DatabaseUnavailableError(DatabaseError):
@@ -141,6 +148,7 @@ class PlanError(MigratorError):
 
     code = "plan"
     exit_status = ExitStatus.PLAN_STALE
+    usual_hint = "`migrator plan` makes a new one"
 
 
 class LeaseHeldError(MigratorError):
@@ -148,6 +156,7 @@ class LeaseHeldError(MigratorError):
 
     code = "lease_held"
     exit_status = ExitStatus.LEASE_HELD
+    usual_hint = "`migrator status` says who holds it; try again when it is free"
 
 
 class GateError(MigratorError):
@@ -155,6 +164,7 @@ class GateError(MigratorError):
 
     code = "gate"
     exit_status = ExitStatus.GATE
+    usual_hint = "see to that first, then try again"
 
 
 class KeyProblem(StrEnum):
@@ -179,6 +189,7 @@ class KeyServiceError(MigratorError):
     """The key service refuses for good, whatever is asked; the same again gives the same until somebody mends it."""
 
     code = "key_service"
+    usual_hint = "`migrator preflight` tries each key service"
 
     def __init__(
         self,
@@ -205,6 +216,7 @@ class KeyServiceUnavailableError(MigratorError):
 
     code = "key_service_unavailable"
     exit_status = ExitStatus.SERVICE_DOWN
+    usual_hint = "see that the key service runs and can be reached, then try again"
 
     def __init__(
         self,
@@ -229,6 +241,7 @@ class ChannelError(MigratorError):
 
     code = "notice_channel"
     exit_status = ExitStatus.SERVICE_DOWN
+    usual_hint = "`migrator preflight` tries each channel"
 
 
 class AuditLogError(MigratorError):
@@ -236,6 +249,7 @@ class AuditLogError(MigratorError):
 
     code = "audit_log"
     exit_status = ExitStatus.AUDIT_LOG
+    usual_hint = "`migrator audit verify` says more; keep the log and the database as they are until then"
 
 
 class IntegrityError(MigratorError):
@@ -243,6 +257,7 @@ class IntegrityError(MigratorError):
 
     code = "integrity"
     exit_status = ExitStatus.MISMATCH
+    usual_hint = "keep everything as it is; `migrator verify` and `migrator audit verify` say what else is wrong"
 
 
 @contextmanager

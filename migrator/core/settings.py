@@ -221,7 +221,7 @@ class NotifySettings(_Section):
 
     `channel`: one address or several; where the first does not reach an account, the next is tried. `templates`: a
     folder that overrides the shipped ones. `return_path`: where bounces go; each notice has one made from it.
-    `schedule`: see `core.schedule`. `required_evidence`: what it takes for an account to count as told.
+    `schedule`: days before and after the cutover. `required_evidence`: what it takes for an account to count as told.
     """
 
     channel: tuple[str, ...] | str = "maildir:outbox"

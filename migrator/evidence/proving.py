@@ -43,7 +43,10 @@ def prove(
     campaign.audit.flush()
     log = anchoring.published(campaign)
     if seq is not None and not 0 <= seq < log.size:
-        raise UsageError(f"the log has no entry {seq}: it has {log.size}, numbered from 0")
+        raise UsageError(
+            f"the log has no entry {seq}: it has {log.size}, numbered from 0",
+            hint="`migrator audit show` lists them with their numbers",
+        )
     anchoring.anchor(campaign)
     page: PageProof | None = None
     if message is not None and conversation is not None:

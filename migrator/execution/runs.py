@@ -97,8 +97,9 @@ def find(connection: sa.Connection, run_id: str | None) -> Run:
         query = query.where(table.c.run_id == run_id)
     row = connection.execute(query).one_or_none()
     if row is None:
-        what = f"there is no run {run_id!r}" if run_id is not None else "there is no run yet"
-        raise UsageError(what, hint="`migrator execute PLAN` begins one")
+        if run_id is not None:
+            raise UsageError(f"there is no run {run_id!r}", hint="leave RUN out for the latest one")
+        raise UsageError("there is no run yet", hint="`migrator execute PLAN` begins one")
     return Run(
         run_id=row.run_id,
         plan_id=row.plan_id,

@@ -29,7 +29,7 @@ def write_unreachable(campaign: Campaign, notice_id: str, path: Path) -> int:
         unfinished.replace(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise UsageError(f"{path} can't be written: {reason}") from None
+        raise UsageError(f"{path} can't be written: {reason}", hint="name a place that is yours to write") from None
     finally:
         unfinished.unlink(missing_ok=True)
     return count

@@ -47,7 +47,7 @@ def account(campaign: Campaign, account_id: str) -> Account:
     """An account of the source. Raises `UsageError` for one that there is not."""
     found = campaign.store.accounts([account_id]).get(account_id)
     if found is None:
-        raise UsageError(f"the source has no account {account_id!r}")
+        raise UsageError(f"the source has no account {account_id!r}", hint="without --account the reader is made up")
     return found
 
 
@@ -57,7 +57,7 @@ def write_html(rendered: Rendered, path: Path) -> None:
         replace_private(path, rendered.html.encode())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise UsageError(f"{path} can't be written: {reason}") from None
+        raise UsageError(f"{path} can't be written: {reason}", hint="name a place that is yours to write") from None
 
 
 def preview(

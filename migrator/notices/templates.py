@@ -123,7 +123,7 @@ def save_next(templates: Mapping[str, Template], folder: Path) -> list[Path]:
             path.write_bytes(source)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise UsageError(f"{folder} can't be written: {reason}") from None
+        raise UsageError(f"{folder} can't be written: {reason}", hint="name a place that is yours to write") from None
     return sorted(copies)
 
 

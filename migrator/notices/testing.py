@@ -43,6 +43,8 @@ def _send(port: NoticeChannel, dispatch: Dispatch) -> None:
         case Accepted():
             return
         case Rejected(detail=detail) | Gone(detail=detail):
-            raise ChannelError(f"the channel refused the test notice: {detail}")
+            raise ChannelError(
+                f"the channel refused the test notice: {detail}", hint="check the address, then the channel"
+            )
         case Deferred(detail=detail):
             raise ChannelError(f"the channel does not take the test notice now: {detail}", hint="try again later")

@@ -162,4 +162,6 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"the plan file {path} can't be read: {error.strerror}") from None
+        raise UsageError(
+            f"the plan file {path} can't be read: {error.strerror}", hint="the plan's id works too: the database has it"
+        ) from None

@@ -11,6 +11,7 @@ from migrator.audit import consistency, verifying
 from migrator.audit.query import Filters
 from migrator.cli.command import AUDITED, Group
 from migrator.cli.commands import audit_evidence
+from migrator.cli.offers import RUN
 from migrator.cli.options import MOMENT
 from migrator.cli.session import Session
 from migrator.cli.views import audit as views
@@ -19,15 +20,23 @@ from migrator.core.errors import ExitStatus, UsageError
 
 @click.group(cls=Group)
 def audit() -> None:
-    """The audit log."""
+    """Show, verify, prove and hand out the audit log."""
 
 
-@audit.command(name="show", statuses=AUDITED)
+@audit.command(
+    name="show",
+    statuses=AUDITED,
+    examples=(
+        ("migrator audit show --limit 20", "the newest entries"),
+        ("migrator audit show --type history.read --since 2026-05-08T00:00:00Z -o jsonl", "who has read what since"),
+        ("migrator audit show --html site/", "a static site that can be searched"),
+    ),
+)
 @click.option("--type", "kind", metavar="TYPE", help="conversation.rewrapped, or a noun such as conversation.")
 @click.option("--since", type=MOMENT, help="From that time on.")
 @click.option("--until", type=MOMENT, help="Before that time.")
 @click.option("--actor", metavar="NAME", help="What that operator did.")
-@click.option("--run", "run_id", metavar="RUN", help="What that run did.")
+@click.option("--run", "run_id", metavar="RUN", type=RUN, help="What that run did.")
 @click.option("--subject", metavar="REF", help="About that reference, or that run, plan or notice.")
 @click.option("--account", metavar="ACCOUNT", help="About an account; being asked is itself an entry.")
 @click.option("--conversation", metavar="CONVERSATION", help="About a conversation; being asked is itself an entry.")
@@ -48,7 +57,10 @@ def show(
     limit: int | None,
     html: Path | None,
 ) -> ExitStatus:
-    """Show entries of the audit log, oldest first, those that fit all of the options."""
+    """Show entries, oldest first: those that fit all options.
+
+    Changes nothing, but for this: to ask about an account or a conversation is itself an entry.
+    """
     if subject is not None and (account is not None or conversation is not None):
         raise UsageError("--subject names entries by itself", hint="leave out --account and --conversation")
     subjects = None if subject is None else {subject}
@@ -66,14 +78,27 @@ def show(
     return ExitStatus.OK
 
 
-@audit.command(name="verify", statuses=AUDITED)
+@audit.command(
+    name="verify",
+    statuses=AUDITED,
+    examples=(
+        ("migrator audit verify", "all of it, against the database too"),
+        (
+            "migrator audit verify --trusted-checkpoint kept.txt",
+            "and that it still begins with what you kept elsewhere",
+        ),
+    ),
+)
 @click.option("--from", "first", type=click.IntRange(min=0), default=0, metavar="N", help="From that entry on.")
 @click.option("--to", "end", type=click.IntRange(min=0), metavar="N", help="Before that entry.")
 @click.option("--trusted-checkpoint", "trusted", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               metavar="FILE", help="A signed checkpoint kept elsewhere: the log must begin with it.")  # fmt: skip
 @click.pass_obj
 def verify(session: Session, first: int, end: int | None, trusted: Path | None) -> ExitStatus:
-    """Verify the audit log: entries, tiles, every checkpoint, and what the database has of it. Changes nothing."""
+    """Verify the whole log. Changes nothing.
+
+    Entries, tiles, every checkpoint, what others vouch for, and what the database has of it.
+    """
     if end is not None and end < first:
         raise UsageError("--to is before --from", hint="leave one out")
     with session.campaign(read_only=True) as campaign, session.progress() as progress:
@@ -84,12 +109,22 @@ def verify(session: Session, first: int, end: int | None, trusted: Path | None) 
     return ExitStatus.OK if found.ok else ExitStatus.AUDIT_LOG
 
 
-@audit.command(name="consistency", statuses=AUDITED)
+@audit.command(
+    name="consistency",
+    statuses=AUDITED,
+    examples=(
+        ("migrator audit consistency 18 49", "between two sizes of the log"),
+        ("migrator audit consistency kept.txt audit/checkpoint", "between two signed checkpoints"),
+    ),
+)
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
 @click.pass_obj
 def prove_consistency(session: Session, old: str, new: str) -> None:
-    """Prove that the log only grew from OLD to NEW, each a number of entries or a file with a signed checkpoint."""
+    """Prove that the log only grew from OLD to NEW.
+
+    Each is a number of entries, or a file with a signed checkpoint. Changes nothing.
+    """
     with session.campaign(read_only=True) as campaign:
         found = consistency.prove(campaign.audit, old, new)
     session.output.result(views.consistent(found))

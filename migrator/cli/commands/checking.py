@@ -1,29 +1,38 @@
-"""verify, rollback, report, read: what became of a run."""
+"""verify, report, read: what became of a run."""
 
 from pathlib import Path
 from typing import Final
 
 import click
 
-from migrator import reading, reporting, rollback, verification
+from migrator import reading, reporting, verification
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
+from migrator.cli.offers import OUTCOME, RUN
 from migrator.cli.options import PERCENT
 from migrator.cli.session import Session
 from migrator.cli.views import checking as views
 from migrator.core.errors import ExitStatus, UsageError
 
-_run = click.argument("run", required=False, metavar="[RUN]")
+_run = click.argument("run", required=False, metavar="[RUN]", type=RUN)
 
 
-@click.command(cls=Command, statuses=AUDITED)
+@click.command(
+    cls=Command,
+    statuses=AUDITED,
+    examples=(
+        ("migrator verify", "open and compare everything"),
+        ("migrator verify --sample 5%", "count everything, open a twentieth"),
+    ),
+)
 @_run
 @click.option("--sample", type=PERCENT, metavar="P%", help="Open that share of the conversations; the rest is counted.")
 @click.option("--all", "everything", is_flag=True, help="Open all of them, as it does unless told otherwise.")
 @click.pass_obj
 def verify(session: Session, run: str | None, sample: float | None, everything: bool) -> ExitStatus:
-    """Open the result of a run again, compare it with the source, and reconcile every count.
+    """Prove a run: open its result again, reconcile every count.
 
-    The latest run unless RUN names another. Run it again to go on with a verification that was interrupted.
+    Compares with the source; plan, outcomes, rows, keys and audit log must agree. The latest run unless RUN names
+    another. Changes no history; the verdict is recorded. Run it again to go on with one that was interrupted.
     """
     if everything and sample is not None:
         raise UsageError("--sample and --all at once", hint="leave one out")
@@ -33,27 +42,27 @@ def verify(session: Session, run: str | None, sample: float | None, everything: 
     return ExitStatus.OK if found.ok else ExitStatus.MISMATCH
 
 
-@click.command(name="rollback", cls=Command, statuses=(*AUDITED, ExitStatus.LEASE_HELD, ExitStatus.GATE))
-@_run
-@click.pass_obj
-def roll_back(session: Session, run: str | None) -> None:
-    """Undo a run: its server history goes, and what was visible before comes back. The source was never changed.
-
-    The latest run unless RUN names another.
-    """
-    with session.campaign() as campaign, session.progress() as progress:
-        result = rollback.rollback(campaign, run, progress)
-    session.output.result(views.rolled_back(result))
-
-
-@click.command(cls=Command, statuses=CAMPAIGN)
+@click.command(
+    cls=Command,
+    statuses=CAMPAIGN,
+    examples=(
+        ("migrator report", "what the latest run came to"),
+        ("migrator report --save report/", "with a page for people, each outcome, and a manifest of digests"),
+        ("migrator report --save failed/ --only failed:source", "only the conversations of one outcome"),
+    ),
+)
 @_run
 @click.option("--save", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Write summary, outcomes, a page for people, and a manifest with digests there.")  # fmt: skip
-@click.option("--only", metavar="OUTCOME", help="With --save: list the conversations of that outcome alone.")
+@click.option(
+    "--only", metavar="OUTCOME", type=OUTCOME, help="With --save: list the conversations of that outcome alone."
+)
 @click.pass_obj
 def report(session: Session, run: str | None, save: Path | None, only: str | None) -> None:
-    """Show what a run came to; the latest unless RUN names another."""
+    """Show what a run came to. Changes nothing.
+
+    The latest unless RUN names another. Saved files are for their owner only: they name conversations.
+    """
     if only is not None and save is None:
         raise UsageError("--only is for a report that is saved", hint="add --save DIR")
     with session.campaign() as campaign:
@@ -62,12 +71,25 @@ def report(session: Session, run: str | None, save: Path | None, only: str | Non
     session.output.result(views.reported(summary, saved))
 
 
-@click.command(cls=Command, statuses=(*AUDITED, ExitStatus.GATE))
+@click.command(
+    cls=Command,
+    statuses=(*AUDITED, ExitStatus.GATE),
+    examples=(
+        (
+            'migrator read in00000001/u00000002 --reason "ticket 4711"',
+            "print it, oldest first; the reason is recorded first",
+        ),
+    ),
+)
 @click.argument("conversation", metavar="CONVERSATION")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it goes into the audit log.")
 @click.pass_obj
 def read(session: Session, conversation: str, reason: str) -> None:
-    """Print the migrated history of a conversation. Every use is an audit event."""
+    """Print a conversation's migrated history.
+
+    Only what is visible to readers: one that is sealed is refused. Every use is an audit event, which says who read it
+    and why.
+    """
     with session.campaign() as campaign:
         messages = reading.read(campaign, conversation, reason)
         with session.output.listing("migrator.history/1", "messages", "message") as listing:
@@ -76,4 +98,4 @@ def read(session: Session, conversation: str, reason: str) -> None:
                     break
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (verify, roll_back, report, read)
+COMMANDS: Final[tuple[click.Command, ...]] = (verify, report, read)

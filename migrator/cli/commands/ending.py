@@ -1,27 +1,61 @@
-"""finalize: the end of a campaign."""
+"""rollback, finalize: a run is undone, or made final."""
 
 from typing import Final
 
 import click
 
-from migrator import finalization
+from migrator import finalization, rollback
 from migrator.cli.command import AUDITED, Command
+from migrator.cli.offers import RUN
 from migrator.cli.session import Session
 from migrator.cli.views import ending as views
 from migrator.core.errors import ExitStatus
 
+_run = click.argument("run", required=False, metavar="[RUN]", type=RUN)
 
-@click.command(cls=Command, statuses=(*AUDITED, ExitStatus.LEASE_HELD, ExitStatus.GATE))
-@click.argument("run", required=False, metavar="[RUN]")
+
+@click.command(
+    name="rollback",
+    cls=Command,
+    statuses=(*AUDITED, ExitStatus.LEASE_HELD, ExitStatus.GATE),
+    examples=(("migrator rollback", "undo the latest run"),),
+)
+@_run
+@click.pass_obj
+def roll_back(session: Session, run: str | None) -> None:
+    """Undo a run; the source was never changed.
+
+    The latest unless RUN names another. Its server history goes, and what was visible before comes back. Refused once
+    the campaign is final. Killed at any moment, it goes on when it is called again.
+    """
+    with session.campaign() as campaign, session.progress() as progress:
+        result = rollback.rollback(campaign, run, progress)
+    session.output.result(views.rolled_back(result))
+
+
+@click.command(
+    cls=Command,
+    statuses=(*AUDITED, ExitStatus.LEASE_HELD, ExitStatus.GATE),
+    examples=(
+        ("migrator finalize --dry-run", "list what would go, and delete nothing"),
+        ("migrator finalize --confirm dm-e2ee-retirement", "delete it, for good"),
+        (
+            "migrator finalize --sealed",
+            "after the grace period: shred what stayed sealed; asks for the campaign's name",
+        ),
+    ),
+)
+@_run
 @click.option("--sealed", is_flag=True, help="Shred what stayed sealed, once its grace period is over.")
 @click.option("--dry-run", is_flag=True, help="List what would go, and delete nothing.")
 @click.option("--confirm", metavar="NAME", help="The campaign's name, which is always asked for.")
 @click.pass_obj
 def finalize(session: Session, run: str | None, sealed: bool, dry_run: bool, confirm: str | None) -> None:
-    """Delete the source's ciphertext of what was migrated and verified, the exports, and the recipient keys.
+    """Make a campaign final: delete what is no longer needed.
 
-    There is no way back: `migrator rollback` refuses from then on. What is under a legal hold stays. RUN, if given,
-    must be the latest. Killed at any moment, it goes on when it is called again.
+    The source's ciphertext of what was migrated and verified, the exports, and the recipient keys. There is no way
+    back: `migrator rollback` refuses from then on. What is under a legal hold stays. RUN, if given, must be the latest.
+    Killed at any moment, it goes on when it is called again.
     """
     if dry_run:
         with session.campaign(read_only=True) as campaign, campaign.database.read() as connection:
@@ -41,4 +75,4 @@ def finalize(session: Session, run: str | None, sealed: bool, dry_run: bool, con
     session.output.result(views.finalized(result))
 
 
-COMMANDS: Final[tuple[click.Command, ...]] = (finalize,)
+COMMANDS: Final[tuple[click.Command, ...]] = (roll_back, finalize)

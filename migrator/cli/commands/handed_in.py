@@ -20,23 +20,37 @@ _paths = click.argument("paths", nargs=-1, required=True, metavar="PATH…", typ
 
 @click.group(name="authorizations", cls=Group)
 def authorizations_group() -> None:
-    """Signed authorisations of users."""
+    """Take in and count signed authorisations of users."""
 
 
-@authorizations_group.command(name="import", statuses=(*AUDITED, ExitStatus.SOME_FAILED))
+@authorizations_group.command(
+    name="import",
+    statuses=(*AUDITED, ExitStatus.SOME_FAILED),
+    examples=(
+        ("migrator authorizations import inbox/", "take in all .jws and .jsonl files of a folder"),
+        ("migrator authorizations import one.jws -o json", "one, with what was refused and why"),
+    ),
+)
 @_paths
 @click.pass_obj
 def import_authorizations(session: Session, paths: Sequence[Path]) -> ExitStatus:
-    """Import .jws and .jsonl files, or folders of them; what is there already counts as such."""
+    """Take in signed answers: grants, refusals, withdrawals.
+
+    PATHs are .jws and .jsonl files, or folders of them. A repeat is harmless and counts as already there. What is
+    refused is told with file, line and reason, and counts for nothing. A withdrawal counts at once, also for a run that
+    is under way.
+    """
     with session.campaign() as campaign, session.progress() as progress:
         result = authorizations.import_paths(campaign, paths, progress=progress)
     return _show(session, views.imported(result, "authorisation"), result)
 
 
-@authorizations_group.command(name="status", statuses=CAMPAIGN)
+@authorizations_group.command(
+    name="status", statuses=CAMPAIGN, examples=(("migrator authorizations status", "how many have answered, and what"),)
+)
 @click.pass_obj
 def authorizations_status(session: Session) -> None:
-    """Count what stands recorded, by answer."""
+    """Count the recorded answers. Changes nothing."""
     with session.campaign() as campaign:
         found = authorizations.status(campaign)
     session.output.result(views.authorizations(found))
@@ -44,32 +58,45 @@ def authorizations_status(session: Session) -> None:
 
 @click.group(name="exports", cls=Group)
 def exports_group() -> None:
-    """Exports of client devices."""
+    """Take in and count sealed exports of client devices."""
 
 
-@exports_group.command(name="import", statuses=(*AUDITED, ExitStatus.SOME_FAILED))
+@exports_group.command(
+    name="import",
+    statuses=(*AUDITED, ExitStatus.SOME_FAILED),
+    examples=(
+        ("migrator exports import inbox/", "take in all .export.tar archives of a folder"),
+        ("migrator exports import one.export.tar -o json", "one, with the reason if it is refused"),
+    ),
+)
 @_paths
 @click.pass_obj
 def import_exports(session: Session, paths: Sequence[Path]) -> ExitStatus:
-    """Import .export.tar archives, or folders of them. They stay sealed until execution."""
+    """Take in client exports. They stay sealed until execution.
+
+    PATHs are .export.tar archives, or folders of them. A repeat is harmless and counts as already there. What is
+    refused is recorded with its reason. Nothing is opened here: only a run does that, for what is authorised.
+    """
     with session.campaign() as campaign:
         result = importing.import_paths(campaign, paths)
     return _show(session, views.imported(result, "export"), result)
 
 
-@exports_group.command(name="status", statuses=CAMPAIGN)
+@exports_group.command(name="status", statuses=CAMPAIGN, examples=(("migrator exports status", "how many there are"),))
 @click.pass_obj
 def exports_status(session: Session) -> None:
-    """Count what stands recorded."""
+    """Count the recorded exports. Changes nothing."""
     with session.campaign() as campaign:
         found = status.status(campaign)
     session.output.result(views.exports(found))
 
 
-@exports_group.command(name="coverage", statuses=CAMPAIGN)
+@exports_group.command(
+    name="coverage", statuses=CAMPAIGN, examples=(("migrator exports coverage", "how many conversations they list"),)
+)
 @click.pass_obj
 def exports_coverage(session: Session) -> None:
-    """Say how much of the source the exports cover."""
+    """Count what the exports claim to cover. Changes nothing."""
     with session.campaign() as campaign:
         found = status.coverage(campaign)
     session.output.result(views.coverage(found))

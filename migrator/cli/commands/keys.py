@@ -13,25 +13,39 @@ from migrator.core.errors import ExitStatus
 
 @click.group(cls=Group)
 def keys() -> None:
-    """Data keys, recipient keys and the reference key: where they are wrapped, and under which version."""
+    """Count wrapped keys, move them on, destroy one."""
 
 
-@keys.command(name="status", statuses=CAMPAIGN)
+@keys.command(
+    name="status", statuses=CAMPAIGN, examples=(("migrator keys status", "how many keys are under which version"),)
+)
 @click.pass_obj
 def show_status(session: Session) -> None:
-    """Count the wrapped keys by key service, key and version. Asks each service once."""
+    """Count the wrapped keys by service, key and version.
+
+    Data keys, recipient keys and the reference key. Asks each service for its newest version, and changes nothing.
+    """
     with session.campaign() as campaign:
         found = service.status(campaign)
     session.output.result(views.status(found))
 
 
-@keys.command(name="rewrap", statuses=(*AUDITED, ExitStatus.SOME_FAILED))
+@keys.command(
+    name="rewrap",
+    statuses=(*AUDITED, ExitStatus.SOME_FAILED),
+    examples=(
+        ("migrator keys rewrap", "after a rotation: everything under the newest version"),
+        ("migrator keys rewrap --to vault:https://bao.example.org:8200/transit/migrator",
+         "move what belongs there to another key service"),
+    ),
+)  # fmt: skip
 @click.option("--to", metavar="SERVICE", help="Move what belongs there to this key service, which must be in use.")
 @click.pass_obj
 def rewrap(session: Session, to: str | None) -> ExitStatus:
-    """Bring wrapped keys under the newest version of their key, or to another key service. Touches no message.
+    """Wrap keys anew: newest version, or another service.
 
-    Each new wrapping is proved before the old one goes. Run it again to go on where it was interrupted.
+    Touches no message. Each new wrapping is proved before the old one goes. Runs beside a run. Run it again to go on
+    where it was interrupted.
     """
     with session.campaign() as campaign, session.progress() as progress:
         result = service.rewrap(campaign, to=to, progress=progress)
@@ -39,14 +53,19 @@ def rewrap(session: Session, to: str | None) -> ExitStatus:
     return ExitStatus.SOME_FAILED if result.refused else ExitStatus.OK
 
 
-@keys.command(name="destroy", statuses=(*AUDITED, ExitStatus.GATE))
+@keys.command(
+    name="destroy",
+    statuses=(*AUDITED, ExitStatus.GATE),
+    examples=(("migrator keys destroy --conversation in00000001/u00000002", "asks for the campaign's name first"),),
+)
 @click.option("--conversation", required=True, metavar="ID", help="Whose server history is destroyed.")
 @click.option("--confirm", metavar="NAME", help="The campaign's name, which this asks for.")
 @click.pass_obj
 def destroy(session: Session, conversation: str, confirm: str | None) -> None:
-    """Destroy a conversation's server history for good: its data key, and so every copy of its messages.
+    """Destroy a conversation's server history for good.
 
-    A legal hold forbids it. The source and exports stay sealed as they are; no later plan brings the history back.
+    Its data key goes, and so every copy of its messages. There is no way back, and no later plan brings it back. A
+    legal hold forbids it. The source and exports stay sealed as they are.
     """
     with session.campaign() as campaign:
         if confirm is None and session.may_ask():

@@ -7,6 +7,7 @@ import click
 
 from migrator.approvals import recording, rehearsals, signing
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
+from migrator.cli.offers import PLAN
 from migrator.cli.options import NUMBER_OR_PERCENT
 from migrator.cli.session import Session
 from migrator.cli.views import plans as views
@@ -14,7 +15,16 @@ from migrator.core.errors import ExitStatus, UsageError
 from migrator.planning import making, stored
 
 
-@click.command(name="plan", cls=Command, statuses=(*AUDITED, ExitStatus.WORK_TO_DO))
+@click.command(
+    name="plan",
+    cls=Command,
+    statuses=(*AUDITED, ExitStatus.WORK_TO_DO),
+    examples=(
+        ("migrator plan", "decide; the plan goes to plans/<plan_id>.json"),
+        ("migrator plan --limit 1%", "a canary: the first hundredth of the work by a keyed order"),
+        ("migrator plan --save p.json --detailed-exitcode", "for a script: 3 where there is work to do, 0 where none"),
+    ),
+)
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Where the plan goes; plans/<plan_id>.json unless given.")  # fmt: skip
 @click.option("--cohort", metavar="NAME", help="Only a part of the population, by its name under [cohorts].")
@@ -29,8 +39,10 @@ from migrator.planning import making, stored
 def make(
     session: Session, save: Path | None, cohort: str | None, limit: str | None, detailed_exitcode: bool
 ) -> ExitStatus:
-    """Decide for every conversation, as of the later of now and the cutover. Changes migrator's own tables only.
+    """Decide for every conversation: move it, or why not.
 
+    As of the later of now and the cutover. Opens nothing, and changes nothing but migrator's own tables and the plan's
+    file. What is handed in afterwards is for the next plan; withdrawals count at once.
     What is outside the cohort or beyond the limit is left for a later plan: skipped:out_of_cohort.
     """
     with session.campaign() as campaign, session.progress() as progress:
@@ -41,19 +53,38 @@ def make(
     return ExitStatus.OK
 
 
-@click.command(cls=Command, statuses=(*CAMPAIGN, ExitStatus.PLAN_STALE))
-@click.argument("plan", metavar="PLAN")
+@click.command(
+    cls=Command,
+    statuses=(*CAMPAIGN, ExitStatus.PLAN_STALE),
+    examples=(
+        ("migrator show plans/plan-20260509T000000Z-9f2cf448.json", "by its file"),
+        ("migrator show plan-20260509T000000Z-9f2cf448", "or by its id"),
+    ),
+)
+@click.argument("plan", metavar="PLAN", type=PLAN)
 @click.pass_obj
 def show(session: Session, plan: str) -> None:
-    """Show a saved plan and who approved it: PLAN is its file or its id."""
+    """Show a saved plan, and who approved it. Changes nothing.
+
+    PLAN is its file or its id.
+    """
     with session.campaign() as campaign:
         found = stored.load(campaign, plan)
         overview = recording.overview(campaign, found)
     session.output.result(views.plan(found.document, overview))
 
 
-@click.command(cls=Command, statuses=(*AUDITED, ExitStatus.PLAN_STALE, ExitStatus.GATE))
-@click.argument("plan", metavar="PLAN")
+@click.command(
+    cls=Command,
+    statuses=(*AUDITED, ExitStatus.PLAN_STALE, ExitStatus.GATE),
+    examples=(
+        ("migrator approve p.json --key ~/.ssh/id_ed25519 --rehearsal staging/summary.json",
+         "the first approval brings the report of the rehearsal"),
+        ("migrator approve p.json --key ~/.ssh/id_ed25519", "the second operator's"),
+        ("migrator approve p.json --revoke alice@example.org", "take one back"),
+    ),
+)  # fmt: skip
+@click.argument("plan", metavar="PLAN", type=PLAN)
 @click.option("--key", type=click.Path(path_type=Path, dir_okay=False), metavar="SSH_KEY",
               help="The operator's private key, in OpenSSH's format; its passphrase is asked for.")  # fmt: skip
 @click.option("--signature", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
@@ -72,14 +103,17 @@ def approve(
     waive_rehearsal: str | None,
     revoke: str | None,
 ) -> None:
-    """Approve a plan with an operator's SSH key; production executes what two operators have approved.
+    """Approve a plan with your SSH key; production wants two.
 
-    PLAN is a file or an id. Who may approve stands in the file that `approval.allowed_signers` names.
+    PLAN is a file or an id. Who may approve stands in the file that `approval.allowed_signers` names. Records a
+    signature over the plan's digest, and opens nothing.
     """
     if sum(given is not None for given in (key, signature, revoke)) != 1:
-        raise UsageError("give one of --key, --signature and --revoke")
+        raise UsageError(
+            "an approval has one of --key, --signature and --revoke", hint="`migrator approve --help` has examples"
+        )
     if rehearsal is not None and waive_rehearsal is not None:
-        raise UsageError("a plan was rehearsed or that is waived: give one of --rehearsal and --waive-rehearsal")
+        raise UsageError("--rehearsal and --waive-rehearsal at once", hint="a plan was rehearsed, or that is waived")
     ask = session.ask_secret if session.may_ask() else None
     with session.campaign() as campaign:
         found = stored.load(campaign, plan)

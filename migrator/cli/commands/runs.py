@@ -9,6 +9,7 @@ import click
 
 from migrator.campaign import Campaign
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
+from migrator.cli.offers import PLAN, RUN
 from migrator.cli.options import DURATION, NUMBER_OR_PERCENT, RATE
 from migrator.cli.output import View
 from migrator.cli.progress import Drawn
@@ -19,7 +20,7 @@ from migrator.cli.status_signal import tell_on_signal
 from migrator.cli.views import status as views
 from migrator.core.errors import ExitStatus
 from migrator.execution import coordinator, status
-from migrator.execution.coordinator import RunOptions
+from migrator.execution.options import RunOptions
 from migrator.execution.runs import RunSummary
 from migrator.execution.watching import snapshot
 from migrator.execution.watching.snapshot import Watched
@@ -53,8 +54,17 @@ def _run_options(function: _F) -> _F:
     return function
 
 
-@click.command(cls=Command, statuses=_STATUSES)
-@click.argument("plan", metavar="PLAN")
+@click.command(
+    cls=Command,
+    statuses=_STATUSES,
+    examples=(
+        ("migrator execute p.json --dry-run", "first the same way, writing nothing"),
+        ("migrator execute p.json", "then for good; Ctrl-C stops it at the next checkpoint"),
+        ("migrator execute p.json --max-duration 8h --max-rate 2000/s --confirm dm-e2ee-retirement",
+         "a night's work in production, without a question"),
+    ),
+)  # fmt: skip
+@click.argument("plan", metavar="PLAN", type=PLAN)
 @click.option("--dry-run", is_flag=True, help="Go the same way with each conversation, and write nothing.")
 @_run_options
 @click.option("--retry-failed", metavar="RUN", help="Open only what failed in that run, of what PLAN opens.")
@@ -80,9 +90,11 @@ def execute(
     metrics_file: Path | None,
     confirm: str | None,
 ) -> ExitStatus:
-    """Run a plan: open what is authorised, and seal it under server-side keys. PLAN is a file or an id.
+    """Run a plan: open what is authorised, seal it for the server.
 
-    Can be stopped and killed at any moment; `migrator resume` goes on. Ctrl-C stops it at the next checkpoint.
+    PLAN is a file or an id. The source is only read. Each conversation flips at once, or not at all, and is decided
+    again before it is opened. It can be stopped and killed at any moment: Ctrl-C stops it at the next checkpoint,
+    `migrator resume` goes on, `migrator rollback` undoes it.
     """
     with session.campaign(read_only=dry_run) as campaign:
         if campaign.in_production and not dry_run and confirm is None and session.may_ask():
@@ -98,8 +110,15 @@ def execute(
             return _show(session, campaign, summary)
 
 
-@click.command(cls=Command, statuses=_STATUSES)
-@click.argument("run", required=False, metavar="[RUN]")
+@click.command(
+    cls=Command,
+    statuses=_STATUSES,
+    examples=(
+        ("migrator resume", "go on with the latest run"),
+        ("migrator resume --max-failures 5% --workers 2", "with a larger error budget, and fewer workers"),
+    ),
+)
+@click.argument("run", required=False, metavar="[RUN]", type=RUN)
 @_run_options
 @click.pass_obj
 def resume(
@@ -112,7 +131,11 @@ def resume(
     max_rate: str | None,
     metrics_file: Path | None,
 ) -> ExitStatus:
-    """Go on with a run that stopped or was killed; the latest unless RUN names another."""
+    """Go on with a run that stopped or was killed.
+
+    The latest unless RUN names another. What was committed is kept; nothing is done twice. Options count for this
+    session.
+    """
     options = RunOptions(
         workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration,
         max_rate=max_rate, metrics_file=metrics_file,
@@ -123,17 +146,25 @@ def resume(
         return _show(session, campaign, summary)
 
 
-@click.command(name="status", cls=Command, statuses=CAMPAIGN)
-@click.argument("run", required=False, metavar="[RUN]")
+@click.command(
+    name="status",
+    cls=Command,
+    statuses=CAMPAIGN,
+    examples=(
+        ("migrator status", "the latest run: state, counts, why it waits"),
+        ("migrator status --watch", "again and again, from any shell, until the run ends"),
+    ),
+)
+@click.argument("run", required=False, metavar="[RUN]", type=RUN)
 @click.option("--watch", is_flag=True, help="Again and again, until the run is no longer at work.")
 @click.option("--interval", type=DURATION, metavar="T",
               help="How often, with --watch; on a terminal 2s, elsewhere 10s unless given.")  # fmt: skip
 @click.pass_obj
 def show_status(session: Session, run: str | None, watch: bool, interval: float | None) -> None:
-    """Show how far a run is, what it waits for, what is safe and what comes next; the latest unless RUN names another.
+    """Show how far a run is, what it waits for, what comes next.
 
-    Everything comes from the database, so it is the same from any shell. SIGUSR1 makes `execute` and `resume` show it
-    too, on standard error.
+    The latest unless RUN names another. Changes nothing. Everything comes from the database, so it is the same from any
+    shell. SIGUSR1 makes `execute` and `resume` show it too, on standard error.
     """
     with session.campaign() as campaign:
         nothing = snapshot.before_any(campaign) if run is None else None

@@ -1,4 +1,4 @@
-"""Views of verification, rollback, reports and migrated history."""
+"""Views of verification, reports and migrated history."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +9,6 @@ from migrator.core.clock import format_time
 from migrator.core.encoding import b64url_encode
 from migrator.reading import ReadMessage
 from migrator.reporting import SavedReport
-from migrator.rollback import RollbackResult
 from migrator.verification import Verification
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,23 +43,6 @@ def verified(found: Verification) -> View:
             ],
         },
         lines=lines,
-    )
-
-
-def rolled_back(result: RollbackResult) -> View:
-    """What a rollback removed."""
-    done = "was already rolled back; it had removed" if result.already else "is rolled back; removed"
-    what = f"{counted(result.conversations, 'conversation')}, {counted(result.messages, 'message')}"
-    return View(
-        document={
-            "schema": "migrator.rollback/1",
-            "run_id": result.run_id,
-            "already": result.already,
-            "conversations": result.conversations,
-            "messages": result.messages,
-            "keys": result.keys,
-        },
-        lines=[f"run {result.run_id} {done} {what}, {counted(result.keys, 'data key')}"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Views of the end of a campaign."""
+"""Views of the end of a campaign: a run undone, or made final."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,24 @@ from typing import Any
 from migrator.cli.output import View
 from migrator.cli.views.text import counted
 from migrator.finalization import Finalized, Preview
+from migrator.rollback import RollbackResult
+
+
+def rolled_back(result: RollbackResult) -> View:
+    """What a rollback removed."""
+    done = "was already rolled back; it had removed" if result.already else "is rolled back; removed"
+    what = f"{counted(result.conversations, 'conversation')}, {counted(result.messages, 'message')}"
+    return View(
+        document={
+            "schema": "migrator.rollback/1",
+            "run_id": result.run_id,
+            "already": result.already,
+            "conversations": result.conversations,
+            "messages": result.messages,
+            "keys": result.keys,
+        },
+        lines=[f"run {result.run_id} {done} {what}, {counted(result.keys, 'data key')}"],
+    )
 
 
 @dataclass(slots=True)
