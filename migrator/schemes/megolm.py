@@ -18,8 +18,8 @@ who used what first. Messages are fed to a session in index order whatever the o
 
 The content is the decrypted payload byte for byte, never serialised again; its content type names the event's type.
 
-The hot path is vodozemac's `decrypt` (MAC, signature, AES, ratchet). Side by side on one core (two-core virtual machine,
-messages of 200 bytes, 100 a session, `tests/schemes/megolm_rate.py`): see ARCHITECTURE.md, "Figures".
+The hot path is vodozemac's `decrypt` (MAC, signature, AES, ratchet). Side by side on one core (messages of 200 bytes,
+100 a session, `tests/schemes/megolm_rate.py`): RATE_HERE.
 """
 
 import json
@@ -86,7 +86,7 @@ class MegolmScheme:
         return [self._open(conversation, ring, rows) for conversation, ring, rows in units]
 
     def claims(self, rows: Sequence[MessageRow]) -> list[bytes | None]:
-        """What each row uses up: its session and index, from the message's clear header, under the MAC; see the port."""
+        """What each row uses up: its session and index, by the message's header, which its MAC covers; see the port."""
         return [_claim(row) for row in rows]
 
     def _open(self, conversation: Conversation, ring: KeyRing, rows: Sequence[MessageRow]) -> list[_Result]:

@@ -33,7 +33,7 @@ SECRET_NAME: Final = "m.megolm_backup.v1"  # noqa: S105 - the name of one, as th
 DEFAULT_KEY: Final = "m.secret_storage.default_key"
 KEY_DESCRIPTION: Final = "m.secret_storage.key."
 STORAGE_ALGORITHM: Final = "m.secret_storage.v1.aes-hmac-sha2"
-PASSPHRASE_ALGORITHM: Final = "m.pbkdf2"
+PBKDF2: Final = "m.pbkdf2"
 
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PREFIX: Final = b"\x8b\x01"
@@ -75,7 +75,7 @@ def by_passphrase(passphrase: bytes, backup: KeyBackup | None, derive: Derive) -
     backup = _required(backup)
     key_id = _text(_account_data(backup, DEFAULT_KEY), "key")
     given = _object(_account_data(backup, KEY_DESCRIPTION + key_id).get("passphrase"))
-    if given.get("algorithm") != PASSPHRASE_ALGORITHM:
+    if given.get("algorithm") != PBKDF2:
         raise ValueError("secret storage has no passphrase, or one of another kind")
     bits = given.get("bits", 256)
     rounds = given.get("iterations")
