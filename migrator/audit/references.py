@@ -51,11 +51,11 @@ class References:
         text = f"{purpose}\0{identifier}".encode("utf-8", "surrogateescape")
         return int.from_bytes(hmac.digest(self._key, text, "sha256")[:6]) / 2**48
 
-    def digest(self, identifiers: Iterable[str], purpose: str) -> str:
-        """A digest over ids, in hex, that tells nobody without the key which ids they are; their order counts."""
+    def digest(self, texts: Iterable[str], purpose: str) -> str:
+        """A digest over texts, in hex: without the key nobody can try what gives it; their order counts."""
         keyed = hmac.new(self._key, purpose.encode(), "sha256")
-        for identifier in identifiers:
-            keyed.update(b"\0" + identifier.encode("utf-8", "surrogateescape"))
+        for text in texts:
+            keyed.update(b"\0" + text.encode("utf-8", "surrogateescape"))
         return keyed.hexdigest()
 
     def accounts(self, connection: sa.Connection, account_ids: Iterable[str]) -> dict[str, str]:

@@ -29,6 +29,10 @@ class Limits:
     cohort_file_bytes: int = 16 * MIB
     cohort_members: int = 100_000
     """Accounts in a cohort's file: they are held in memory while a plan is made."""
+    pbkdf2_rounds: int = 1_000_000
+    """Most rounds that a passphrase may ask for: files say how many, and somebody else may have written them."""
+    passphrase_bytes: int = 4 * KIB
+    """Longest passphrase of a key export or of secret storage, UTF-8."""
 
 
 LIMITS = Limits()

@@ -19,6 +19,7 @@ from migrator.database.tables.campaign import (
     reference_salt,
 )
 from migrator.database.tables.history import (
+    claim,
     conversation,
     data_key,
     gap,
@@ -64,6 +65,7 @@ __all__ = [
     "authorization",
     "authorization_scope",
     "campaign",
+    "claim",
     "conversation",
     "data_key",
     "export",
