@@ -11,12 +11,13 @@ import sqlalchemy as sa
 
 from migrator.audit import references
 from migrator.campaign import Campaign
-from migrator.core.encoding import canonical_json, strict_json
+from migrator.core.encoding import canonical_json
 from migrator.core.merkle import Frontier, leaf_hashes
-from migrator.core.model import Conversation, source_through
+from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome, SkipReason
 from migrator.core.plan import EXTEND, REWRAP, Count, PlanCounts, is_work, item_leaf
 from migrator.core.policy import NOTICE_REASONS
+from migrator.core.source_through import covered, has_changed, source_through
 from migrator.database import tables
 from migrator.database.bulk import insert_rows, next_numbers
 from migrator.facts import Judge, Judged
@@ -93,7 +94,9 @@ class PagePlanner:
             return Outcome.SKIPPED_DESTROYED.value
         reason = judged[0].reason
         if known[1] == "server":
-            extends = reason is None and _has_news(conversation, judged, known)
+            # What the source has taken back goes, whoever may be asked: nothing is opened for it.
+            changed = conversation.changes > 0 and has_changed(conversation, known[3])
+            extends = changed or (reason is None and _has_news(conversation, judged, known))
             return EXTEND if extends else Outcome.ALREADY_SERVER.value
         if reason is not None:
             return _OUTCOMES[reason]
@@ -157,10 +160,8 @@ def _has_news(conversation: Conversation, judged: Judged, known: _Known) -> bool
     seen = source_through(conversation, judged[5])
     if known[3] == canonical_json(seen).decode():
         return False
-    through = strict_json(known[3] or "{}", max_depth=2)
-    if not isinstance(through, dict):
-        return True
+    through = covered(known[3])
     if any(through.get(name) != seen.get(name) for name in ("messages", "last_sent_at", "changes")):
         return True
-    newer = judged[5] > int(through.get("export_no", 0))
+    newer = judged[5] > (through.get("export_no") or 0)
     return newer and (known[2] > 0 or judged[4] > 0)

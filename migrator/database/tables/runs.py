@@ -11,6 +11,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 from migrator.database.tables.kinds import Key, Serial, metadata
@@ -170,6 +171,8 @@ addition = Table(
     # The gap that it is now, and the one that it was before this run; null: none.
     Column("gap_reason", String(32)),
     Column("prior_gap", String(32)),
+    # A message that readers saw until this run: the source had taken it back. Such a note outlives a rollback.
+    Column("taken_back", Boolean, nullable=False, server_default=false()),
     sqlite_with_rowid=False,
 )
 
