@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ObjectKind, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from migrator import postgres
@@ -83,9 +83,9 @@ class SourceDatabase:
         """The columns of some tables or views; none of one that is not there."""
 
         def look(connection: sa.Connection) -> dict[str, set[str]]:
-            inspector = sa.inspect(connection)
-            there = set(filter(inspector.has_table, names))
-            return {name: _names(inspector.get_columns(name)) if name in there else set() for name in names}
+            found = sa.inspect(connection).get_multi_columns(filter_names=names, kind=ObjectKind.ANY)
+            there = {name: {column["name"] for column in columns} for (_, name), columns in found.items()}
+            return {name: there.get(name, set()) for name in names}
 
         return self.run(look)
 
@@ -156,10 +156,6 @@ class SourceDatabase:
             raise _explain(error) from None
         except UnicodeDecodeError:
             raise _UndecodableRowError from None
-
-
-def _names(columns: Sequence[Any]) -> set[str]:
-    return {column["name"] for column in columns}
 
 
 def raw_rows(connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[tuple[Any, ...]]:

@@ -24,8 +24,8 @@ class Features:
 
 def require(database: SourceDatabase, local_domain: str) -> Features:
     """The features of a homeserver's database; `SourceError` where it is none, none that is known, or another's."""
-    database.require_tables(tables.REQUIRED)
     columns = database.columns_of([*[table.name for table in tables.REQUIRED], tables.room_ban_redactions.name])
+    database.require_tables([table for table in tables.REQUIRED if not columns[table.name]])
     missing = [
         f"{table.name}.{column.name}"
         for table in tables.REQUIRED
