@@ -291,7 +291,7 @@ def _end(
 ) -> None:
     if not recorder.dry:
         stage = stage_for(recorder, work)
-        failures = int(Outcome(last.outcome).failed)
+        failures = int(last.outcome.startswith("failed:"))
         with recorder.transaction("merge-end", messages=last.messages + last.gaps, failures=failures) as connection:
             stage.discard(connection)
             recorder.end(connection, [last])

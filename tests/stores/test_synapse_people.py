@@ -107,7 +107,7 @@ def test_a_device_has_its_signing_key_and_time(server: Homeserver, store: Synaps
     assert found.keys() == {"PHONE", f"{ada}|PHONE"}
     for asked, device in found.items():
         assert (device.device_id, device.account_id, device.revoked_at) == (asked, ada, None)
-        assert base64.b64encode(device.signing_key).decode().rstrip("=") == key_of(2)
+        assert base64.b64encode(device.signing_key).decode().rstrip("=") == key_of(3)
         assert device.added_at == datetime(2023, 11, 14, 22, 13, 20, 123000, tzinfo=UTC)
 
 

@@ -79,15 +79,17 @@ def key_of(number: int) -> str:
 class Homeserver:
     """A homeserver's database in an SQLite file, at schema 94."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, first: int = 2) -> None:
+        """A new one, or one that is there already; `first`: the stream ordering to begin with."""
         self.path = path
         self.url = f"sqlite:///{path}"
-        path.write_bytes(_empty())
+        if not path.exists():
+            path.write_bytes(_empty())
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("PRAGMA journal_mode = MEMORY")
-        self._stream = count(2)
-        self._keys = count(1)
+        self._stream = count(first)
+        self._keys = count(first)
 
     def close(self) -> None:
         """Let go of the file."""
