@@ -78,16 +78,6 @@ class Conversation(NamedTuple):
     changes: int = 0
 
 
-def source_through(conversation: Conversation, export_no: int) -> dict[str, int | None]:
-    """What of source and exports a history covers that was brought up to them; `changes` only where there are any."""
-    covered = {
-        "messages": conversation.messages,
-        "last_sent_at": conversation.last_sent_at,
-        "export_no": export_no,
-    }
-    return {**covered, "changes": conversation.changes} if conversation.changes else covered
-
-
 REFERENCE_KEY: Final = "reference-key"
 """What the audit log calls the key that names accounts and conversations there: a campaign has one."""
 

@@ -33,7 +33,7 @@ class PlannedItem:
 def decide_items(
     campaign: Campaign, connection: sa.Connection, facts: FactsReader, items: Sequence[PlannedItem]
 ) -> tuple[list[Work], list[Ending]]:
-    """What may be opened now, and what ends without being opened."""
+    """What may be opened now, or at least lose what the source has taken back, and what ends without being opened."""
     found = campaign.store.conversations([item.conversation_id for item in items])
     present = [found[item.conversation_id] for item in items if item.conversation_id in found]
     gathered = dict(zip([c.conversation_id for c in present], facts.gather(connection, present), strict=True))
@@ -46,8 +46,8 @@ def decide_items(
         outcome = _outcome(campaign, item, conversation, gathered.get(item.conversation_id))
         if outcome is None and item.conversation_id not in refs:
             outcome = Outcome.FAILED_SOURCE.value  # its owner is not the one of the plan
-        if outcome is None and conversation is not None:
-            works.append(_work(item, conversation, gathered[item.conversation_id], refs, partial))
+        if conversation is not None and (outcome is None or _only_takes_back(item, conversation, refs)):
+            works.append(_work(item, conversation, gathered[item.conversation_id], refs, partial, outcome))
         else:
             messages = conversation.messages if conversation is not None else item.messages
             endings.append(
@@ -145,11 +145,25 @@ def _outcome(
     return None
 
 
+def _only_takes_back(item: PlannedItem, conversation: Conversation, refs: Mapping[str, str]) -> bool:
+    """Whether a visible conversation that nobody may open may hold what the source has taken back since."""
+    if not item.visible or item.destroyed or conversation.fault or item.conversation_id not in refs:
+        return False
+    return conversation.changes > 0
+
+
 def _work(
-    item: PlannedItem, conversation: Conversation, gathered: Gathered, refs: Mapping[str, str], partial: set[int]
+    item: PlannedItem,
+    conversation: Conversation,
+    gathered: Gathered,
+    refs: Mapping[str, str],
+    partial: set[int],
+    closed: str | None,
 ) -> Work:
-    if conversation.owner_id is not None:
-        exporters: tuple[str, ...] = (conversation.owner_id,)
+    if closed is not None:
+        exporters: tuple[str, ...] = ()
+    elif conversation.owner_id is not None:
+        exporters = (conversation.owner_id,)
     else:
         exporters = tuple(sorted(gathered.facts.exporters))
     return Work(
@@ -161,6 +175,7 @@ def _work(
         newest_export_no=gathered.newest_export_no,
         visible=item.visible,
         partial=item.conversation_no in partial,
+        closed=closed,
     )
 
 

@@ -5,14 +5,15 @@
    and takes the place of a staged entry of the same time and id; one that does not is a gap, unless an entry by the
    same sender fills it (another sender's does not: `unverified_sender`). What is redacted or replayed no entry fills.
 3. The Merkle root is taken over the whole conversation, source and staged entries merged in message order.
+   A message with a server row that the source has taken back since is staged as gap `redacted` in its place.
 4. One transaction moves the staged rows into server history, replaces gaps, updates counts, and shows the result.
 
 Until step 4 readers see what they saw before. A crash loses the staging only: the next attempt begins anew. The staged
 rows stay without their ciphertext, so that a rollback knows what this run added.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,14 +24,16 @@ from migrator.core.export import HistoryEntry
 from migrator.core.gaps import GapCount
 from migrator.core.model import MessageRow
 from migrator.core.outcomes import CLOSED_TO_HISTORY, GapReason, Outcome
+from migrator.core.source_through import covered
 from migrator.database import tables
-from migrator.execution.claims import settle
+from migrator.execution.claims import At, settle
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
 from migrator.execution.showing import Shown, show
 from migrator.execution.small import ending
 from migrator.execution.staging import Stage, Staged, stage_for
+from migrator.execution.taking_back import VisibleRow, redacted, unaccounted, visible_row
 from migrator.execution.whole import whole_root
 from migrator.execution.work import Work
 from migrator.exports.opening import ExportReader, ExportRefusal, Material, record_refusals
@@ -46,6 +49,11 @@ class _Key:
     key_service: str
     fresh: WrappedKey | None = None
 
+    @property
+    def key_id(self) -> int:
+        """Tink's key id."""
+        return self.key.key_id
+
 
 def merge(recorder: Recorder, exports: ExportReader, material: Material, work: Work) -> None:
     """Bring a conversation up to what source and exports hold now."""
@@ -54,6 +62,9 @@ def merge(recorder: Recorder, exports: ExportReader, material: Material, work: W
         return
     if work.partial and not work.visible and not recorder.dry:
         recorder.discard_leftovers(work.conversation_no, work.ref)
+    if work.closed is not None:
+        _take_back(recorder, work)
+        return
     key = _key(recorder, work)
     if isinstance(key, Outcome):
         _end(recorder, material.refusals, work, ending(work, key))
@@ -67,6 +78,28 @@ def merge(recorder: Recorder, exports: ExportReader, material: Material, work: W
         _end(recorder, refusals, work, ending(work, Outcome.FAILED_SOURCE))
         return
     _finish(recorder, refusals, stage, work, key)
+
+
+def _take_back(recorder: Recorder, work: Work) -> None:
+    """Remove what the source has taken back of a conversation that may not be opened; the key service isn't asked.
+
+    What its history covers stays as it was otherwise: a tail is still to come, once somebody lets it.
+    """
+    with recorder.campaign.database.read() as connection:
+        row = visible_row(connection, work.conversation_no)
+    if row is None:
+        _end(recorder, (), work, ending(work, Outcome.FAILED_INTEGRITY))
+        return
+    work = replace(work, covers={**covered(row.source_through), "changes": work.conversation.changes})
+    stage = stage_for(recorder, work)
+    stage.clear()
+    for rows in _source_pages(recorder, work):
+        if not storable(rows):
+            _end(recorder, (), work, ending(work, Outcome.FAILED_SOURCE))
+            return
+        present = _stage_taken_back(recorder, stage, work, rows)
+        _stage_redacted_gaps(recorder, stage, work, [row for row in rows if gap_key(row) not in present])
+    _finish(recorder, (), stage, work, row)
 
 
 def _key(recorder: Recorder, work: Work) -> _Key | Outcome:
@@ -96,26 +129,51 @@ def _history(work: Work, key: DataKey, entry: HistoryEntry, prior: str | None) -
 
 def _stage_source(recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, key: DataKey) -> bool:
     """Walk the source; False where it can't be accounted for."""
-    store = recorder.campaign.store
-    limit = recorder.campaign.settings.execution.page_size
-    seen, cursor = 0, None
-    while True:
-        rows = store.page(work.conversation_id, cursor, limit)
+    seen = 0
+    for rows in _source_pages(recorder, work):
         if not storable(rows) or not _stage_page(recorder, stage, ring, work, key, rows):
             return False
         seen += len(rows)
+    return seen >= work.conversation.messages
+
+
+def _source_pages(recorder: Recorder, work: Work) -> Iterator[list[MessageRow]]:
+    store, cursor = recorder.campaign.store, None
+    limit = recorder.campaign.settings.execution.page_size
+    while True:
+        rows = store.page(work.conversation_id, cursor, limit)
+        yield rows
         if len(rows) < limit:
-            return seen >= work.conversation.messages
+            return
         cursor = store.cursor(rows[-1])
+
+
+def _stage_taken_back(recorder: Recorder, stage: Stage, work: Work, rows: Sequence[MessageRow]) -> set[At]:
+    """Stage a gap for each message of a page that readers see and the source has taken back; where readers see one."""
+    keys = [gap_key(row) for row in rows]
+    present = stage.server_rows(keys)
+    shown = [row for at, row in zip(keys, rows, strict=True) if at in present]
+    gone = redacted(recorder.campaign.scheme, work.conversation, shown)
+    reason = GapReason.REDACTED.value
+    stage.put([Staged(sent_at=row[0], message_id=row[1], gap_reason=reason, taken_back=True) for row in gone])
+    return present
+
+
+def _stage_redacted_gaps(recorder: Recorder, stage: Stage, work: Work, rows: Sequence[MessageRow]) -> None:
+    """Stage the gaps of a page that had another reason: their ciphertext is not in the source any more."""
+    prior = stage.prior_gaps([gap_key(row) for row in rows])
+    gaps = [row for row in rows if prior.get(gap_key(row), GapReason.REDACTED.value) != GapReason.REDACTED.value]
+    for row in redacted(recorder.campaign.scheme, work.conversation, gaps):
+        at, reason = gap_key(row), GapReason.REDACTED.value
+        stage.put([Staged(sent_at=at[0], message_id=at[1], gap_reason=reason, prior_gap=prior[at])])
 
 
 def _stage_page(
     recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, key: DataKey, rows: Sequence[MessageRow]
 ) -> bool:
     """Stage what a page brings; False where a place is taken by a gap of an earlier page (`%00` may be a NUL)."""
-    keys = [gap_key(row) for row in rows]
-    present = stage.server_rows(keys)
-    missing = [(at, row) for at, row in zip(keys, rows, strict=True) if at not in present]
+    present = _stage_taken_back(recorder, stage, work, rows)
+    missing = [(at, row) for at, row in zip(map(gap_key, rows), rows, strict=True) if at not in present]
     if not missing:
         return True
     ats = [at for at, _ in missing]
@@ -166,11 +224,13 @@ def _sealed(
     )
 
 
-def _finish(recorder: Recorder, refusals: Sequence[ExportRefusal], stage: Stage, work: Work, key: _Key) -> None:
+def _finish(
+    recorder: Recorder, refusals: Sequence[ExportRefusal], stage: Stage, work: Work, key: _Key | VisibleRow
+) -> None:
     """Show the result, or let things be as they were."""
     gaps = stage.totals()
     outcome = gaps.outcome(recorder.campaign.settings.execution.max_gap_fraction)
-    if work.visible and not stage.brings_anything():
+    if work.visible and not stage.brings_anything() and not _is_unaccounted(recorder, work):
         _end(recorder, refusals, work, _unchanged(work, gaps), up_to_date=True)
         return
     if not outcome.visible and not work.visible:
@@ -187,13 +247,13 @@ def _finish(recorder: Recorder, refusals: Sequence[ExportRefusal], stage: Stage,
         outcome=outcome,
         messages=gaps.opened,
         gaps=gaps.gaps,
-        items_root=whole_root(recorder, work),
-        key_id=key.key.key_id,
+        items_root=whole_root(recorder, work, stage),
+        key_id=key.key_id,
         key_service=key.key_service,
     )
     with recorder.transaction("merge", messages=gaps.total) as connection:
         events: list[Event] = []
-        if key.fresh is not None:
+        if isinstance(key, _Key) and key.fresh is not None:
             insert_keys(connection, recorder.campaign, [(work, key.fresh)])
             events = [key_created(work, key.fresh, recorder.assignment.run_id)]
         if work.visible:
@@ -222,12 +282,19 @@ def _remember(connection: sa.Connection, recorder: Recorder, work: Work) -> None
     )
 
 
+def _is_unaccounted(recorder: Recorder, work: Work) -> bool:
+    """Whether a rollback left the conversation with other counts than the run that shows it had."""
+    with recorder.campaign.database.read() as connection:
+        return bool(unaccounted(connection, [work.conversation_no]))
+
+
 def _unchanged(work: Work, gaps: GapCount) -> Ending:
+    closed = work.closed is not None
     return Ending(
         conversation_no=work.conversation_no,
-        outcome=Outcome.ALREADY_SERVER.value,
-        messages=gaps.opened,
-        gaps=gaps.gaps,
+        outcome=work.closed or Outcome.ALREADY_SERVER.value,
+        messages=work.conversation.messages if closed else gaps.opened,
+        gaps=0 if closed else gaps.gaps,
         ref=work.ref,
     )
 
@@ -237,7 +304,7 @@ def _end(
 ) -> None:
     if not recorder.dry:
         stage = stage_for(recorder, work)
-        failures = int(Outcome(last.outcome).failed)
+        failures = int(last.outcome.startswith("failed:"))
         with recorder.transaction("merge-end", messages=last.messages + last.gaps, failures=failures) as connection:
             stage.discard(connection)
             recorder.end(connection, [last])

@@ -16,14 +16,15 @@ from migrator.execution.recorder import Recorder
 from migrator.execution.work import Work
 
 _COLUMNS = ("run_id", "conversation_no", "sent_at", "message_id", "sender_id", "content_type", "key_id", "ciphertext",
-            "gap_reason", "prior_gap", "claim")  # fmt: skip
+            "gap_reason", "prior_gap", "claim", "taken_back")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
     """A message to be added, sealed; or, without a ciphertext, a gap. `prior_gap`: the gap that stood there before.
 
-    `claim`: what it uses up, where the scheme knows such a thing.
+    `claim`: what it uses up, where the scheme knows such a thing. `taken_back`: a gap in the place of a message that
+    readers see.
     """
 
     sent_at: int
@@ -35,6 +36,7 @@ class Staged:
     gap_reason: str | None = None
     prior_gap: str | None = None
     claim: bytes | None = field(default=None, repr=False)
+    taken_back: bool = False
 
     @property
     def at(self) -> At:
@@ -130,6 +132,8 @@ class _Visible:
 class _DatabaseStage(_Visible):
     """Rows in `migrator_addition`, a transaction a page."""
 
+    _takes_back = False
+
     def clear(self) -> None:
         with self._recorder.transaction("stage-clear") as connection:
             self.discard(connection)
@@ -151,6 +155,7 @@ class _DatabaseStage(_Visible):
     def put(self, staged: Sequence[Staged]) -> None:
         if not staged:
             return
+        self._takes_back |= any(s.taken_back for s in staged)
         table = tables.addition
         with self._recorder.transaction("stage") as connection:
             for chunk in chunks(sorted(s.at for s in staged)):
@@ -162,7 +167,8 @@ class _DatabaseStage(_Visible):
         count = GapCount()
         with self._database.read() as connection:
             shown = sa.select(sa.func.count()).where(message.c.conversation_no == self._number)
-            count.opened = connection.scalar(shown) or 0
+            going = sa.select(sa.func.count()).where(*self._mine(addition), addition.c.taken_back)
+            count.opened = (connection.scalar(shown) or 0) - (connection.scalar(going) or 0)
             staged = sa.select(addition.c.gap_reason, sa.func.count()).where(*self._mine(addition))
             for reason, number in connection.execute(staged.group_by(addition.c.gap_reason)):
                 _add(count, reason, number)
@@ -182,6 +188,10 @@ class _DatabaseStage(_Visible):
 
     def move(self, connection: sa.Connection) -> None:
         addition, message, gap = tables.addition, tables.message, tables.gap
+        going = sa.select(addition.c.sent_at, addition.c.message_id).where(*self._mine(addition), addition.c.taken_back)
+        if self._takes_back:
+            at = sa.tuple_(message.c.sent_at, message.c.message_id)
+            connection.execute(message.delete().where(message.c.conversation_no == self._number, at.in_(going)))
         connection.execute(
             message.insert().from_select(
                 [c.name for c in message.c],
@@ -242,7 +252,7 @@ class _MemoryStage(_Visible):
 
     def __init__(self, recorder: Recorder, work: Work) -> None:
         super().__init__(recorder, work)
-        self._rows: dict[At, tuple[str | None, str | None, str | None]] = {}
+        self._rows: dict[At, tuple[str | None, str | None, str | None, bool]] = {}
         self._claims: dict[bytes, At] = {}
 
     def clear(self) -> None:
@@ -257,7 +267,7 @@ class _MemoryStage(_Visible):
         return {**super().held(claims), **staged}
 
     def put(self, staged: Sequence[Staged]) -> None:
-        self._rows.update((s.at, (s.sender_id, s.gap_reason, s.prior_gap)) for s in staged)
+        self._rows.update((s.at, (s.sender_id, s.gap_reason, s.prior_gap, s.taken_back)) for s in staged)
         self._claims.update((s.claim, s.at) for s in staged if s.claim is not None)
 
     def totals(self) -> GapCount:
@@ -271,12 +281,13 @@ class _MemoryStage(_Visible):
             ):
                 if (sent_at, message_id) not in self._rows:
                     _add(count, reason, 1)
-        for _, reason, _ in self._rows.values():
+        for _, reason, _, taken_back in self._rows.values():
             _add(count, reason, 1)
+            count.opened -= taken_back
         return count
 
     def brings_anything(self) -> bool:
-        return any(reason is None or reason != prior for _, reason, prior in self._rows.values())
+        return any(reason is None or reason != prior for _, reason, prior, _ in self._rows.values())
 
     def move(self, connection: sa.Connection) -> None:
         raise NotImplementedError("a dry run shows nothing")

@@ -1,9 +1,10 @@
 """One conversation on its way through a worker."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from migrator.core.model import Conversation, source_through
+from migrator.core.model import Conversation
+from migrator.core.source_through import source_through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +12,9 @@ class Work:
     """A conversation that the policy lets open now, with all that opening it needs.
 
     `regions` decide who wraps its data key (`migrator.key_routing`). `exporters`: accounts whose exports may be used,
-    `visible`: readers see an earlier state of it, `partial`: an earlier transaction wrote some of it.
+    `visible`: readers see an earlier state of it, `partial`: an earlier transaction wrote some of it. `closed`: why
+    nothing of it may be opened (an outcome); only what the source has taken back is removed. `covers`: what its history
+    covers after that.
     """
 
     conversation_no: int
@@ -22,6 +25,8 @@ class Work:
     newest_export_no: int
     visible: bool
     partial: bool
+    closed: str | None = None
+    covers: Mapping[str, int | None] | None = None
 
     @property
     def conversation_id(self) -> str:
@@ -30,6 +35,8 @@ class Work:
 
     def source_through(self) -> dict[str, int | None]:
         """What of source and exports the history covers once this work is done."""
+        if self.covers is not None:
+            return dict(self.covers)
         return source_through(self.conversation, self.newest_export_no)
 
 

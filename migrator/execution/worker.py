@@ -227,7 +227,7 @@ class _Worker:
             self._record_decided(endings)
             if self.assignment.dry_run and not self.assignment.opens:
                 outcome = Outcome.REWRAPPED.value
-                self.recorder.counted([(outcome, work.conversation.messages, 0) for work in works])
+                self.recorder.counted([(work.closed or outcome, work.conversation.messages, 0) for work in works])
                 return True
             for unit in units(works, self.campaign.settings.execution.page_size):
                 self._rewrap(unit)

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 
 from migrator.audit import references
 from migrator.campaign import Campaign
-from migrator.core.encoding import canonical_json, strict_json
+from migrator.core.encoding import canonical_json
 from migrator.core.merkle import Frontier, leaf_hashes
-from migrator.core.model import Conversation, source_through
+from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome, SkipReason
 from migrator.core.plan import EXTEND, REWRAP, Count, PlanCounts, is_work, item_leaf
 from migrator.core.policy import NOTICE_REASONS
+from migrator.core.source_through import covered, has_changed, source_through
 from migrator.database import tables
 from migrator.database.bulk import insert_rows, next_numbers
 from migrator.facts import Judge, Judged, place_of
@@ -109,7 +110,9 @@ class PagePlanner:
         if known[1] == "destroyed":
             return Outcome.SKIPPED_DESTROYED.value
         if known[1] == "server":
-            return EXTEND if reason is None and news is not None else Outcome.ALREADY_SERVER.value
+            # What the source has taken back goes, whoever may be asked: nothing is opened for it.
+            changed = conversation.changes > 0 and has_changed(conversation, known[3])
+            return EXTEND if changed or (reason is None and news is not None) else Outcome.ALREADY_SERVER.value
         if reason is not None:
             return _OUTCOMES[reason]
         if not self._campaign.key_services.has_for_regions(judged[2]):
@@ -178,23 +181,21 @@ def _news(conversation: Conversation, judged: Judged, known: _Known) -> News | N
     seen = source_through(conversation, judged[5])
     if known[3] == canonical_json(seen).decode():
         return None
-    through = strict_json(known[3] or "{}", max_depth=2)
-    if not isinstance(through, dict):
-        return _NO_NEWS
+    through = covered(known[3])
     messages, last_sent_at = through.get("messages"), through.get("last_sent_at")
     if (conversation.messages, conversation.last_sent_at) != (messages, last_sent_at):
         return _tail(conversation, messages, last_sent_at), None
     if through.get("changes") != seen.get("changes"):
         return _NO_NEWS
-    newer = judged[5] > int(through.get("export_no", 0))
+    newer = judged[5] > (through.get("export_no") or 0)
     return (None, known[2]) if newer and (known[2] > 0 or judged[4] > 0) else None
 
 
-def _tail(conversation: Conversation, messages: object, last_sent_at: object) -> int | None:
+def _tail(conversation: Conversation, messages: int | None, last_sent_at: int | None) -> int | None:
     """How many messages came since the flip; None where there are no more than there were, and none is newer."""
-    more = conversation.messages - messages if isinstance(messages, int) else 0
+    more = conversation.messages - messages if messages is not None else 0
     newest = conversation.last_sent_at
-    newer = newest is not None and isinstance(last_sent_at, int) and newest > last_sent_at
+    newer = newest is not None and last_sent_at is not None and newest > last_sent_at
     return max(more, 0) if more > 0 or newer else None
 
 

@@ -3,7 +3,8 @@
 1. The run becomes `rolling_back` first: from then on no worker of it can commit and nobody can resume it.
 2. Conversations that it showed become sealed again: messages and gaps are deleted and the data key is destroyed, all
    in one transaction a conversation, so that a reader never sees half (G4).
-3. Conversations that it only added to get back what they were: the additions go, the earlier gaps return.
+3. Conversations that it only added to get back what they were: the additions go, the earlier gaps return. What it
+   removed because the source had taken it back stays away (`execution/taking_back`).
 4. What it left behind in the middle of a conversation goes too.
 5. The last transaction says so: state, event, and the notes that the rollback itself needed.
 
@@ -151,8 +152,10 @@ class _Rollback:
                 run.update().where(run.c.run_id == self._run_id).values(state=RunState.ROLLED_BACK.value)
             )
             result = _removed(connection, self._run_id)
-            for notes in (tables.addition, tables.extension):
-                connection.execute(notes.delete().where(notes.c.run_id == self._run_id))
+            addition, extension = tables.addition, tables.extension
+            mine = addition.c.run_id == self._run_id
+            connection.execute(addition.delete().where(mine, sa.not_(addition.c.taken_back)))
+            connection.execute(extension.delete().where(extension.c.run_id == self._run_id))
             event = Event(
                 type=EventType.ROLLBACK_COMPLETED,
                 subject=self._run_id,
@@ -180,6 +183,9 @@ def _removed(connection: sa.Connection, run_id: str) -> RollbackResult:
     kept = connection.scalar(
         sa.select(sa.func.sum(extension.c.prior_message_count)).where(extension.c.run_id == run_id)
     )
+    addition = tables.addition
+    stays = sa.select(sa.func.count()).where(addition.c.run_id == run_id, addition.c.taken_back)
+    taken_back = connection.scalar(stays) or 0
     keys = connection.scalar(
         sa.select(sa.func.count()).where(
             table.c.run_id == run_id,
@@ -191,7 +197,7 @@ def _removed(connection: sa.Connection, run_id: str) -> RollbackResult:
         run_id=run_id,
         already=False,
         conversations=conversations,
-        messages=int(messages or 0) - int(kept or 0),
+        messages=int(messages or 0) - (int(kept or 0) - taken_back),
         keys=keys or 0,
     )
 

@@ -36,8 +36,9 @@ def take_back(campaign: Campaign, connection: sa.Connection, run_id: str, number
         ours,
     )
     _seal(campaign, connection, run_id, list(connection.scalars(fresh)))
-    for notes in (tables.progress, tables.addition):
-        connection.execute(notes.delete().where(notes.c.run_id == run_id, notes.c.conversation_no.in_(numbers)))
+    for notes, condition in ((tables.progress, sa.true()), (tables.addition, sa.not_(tables.addition.c.taken_back))):
+        mine = notes.c.run_id == run_id, notes.c.conversation_no.in_(numbers)
+        connection.execute(notes.delete().where(*mine, condition))
 
 
 def _seal(campaign: Campaign, connection: sa.Connection, run_id: str, numbers: Sequence[int]) -> None:
@@ -86,9 +87,14 @@ def _destroy_keys(campaign: Campaign, connection: sa.Connection, run_id: str, nu
 
 
 def _restore(connection: sa.Connection, run_id: str, conversation_no: int) -> None:
-    """Give a conversation back what it was before the run added to it; the data key stays."""
+    """Give a conversation back what it was before the run added to it; the data key stays.
+
+    What the source had taken back does not come back: it stays a gap.
+    """
     addition, message, gap = tables.addition, tables.message, tables.gap
-    mine = (addition.c.run_id == run_id, addition.c.conversation_no == conversation_no)
+    ours = (addition.c.run_id == run_id, addition.c.conversation_no == conversation_no)
+    taken_back = connection.scalar(sa.select(sa.func.count()).where(*ours, addition.c.taken_back)) or 0
+    mine = (*ours, sa.not_(addition.c.taken_back))
     for table in (message, gap):
         added = sa.select(addition.c.sent_at, addition.c.message_id).where(*mine)
         connection.execute(
@@ -117,8 +123,8 @@ def _restore(connection: sa.Connection, run_id: str, conversation_no: int) -> No
             plan_id=prior.prior_plan_id,
             run_id=prior.prior_run_id,
             flipped_at=prior.prior_flipped_at,
-            message_count=prior.prior_message_count,
-            gap_count=prior.prior_gap_count,
+            message_count=prior.prior_message_count - taken_back,
+            gap_count=prior.prior_gap_count + taken_back,
             source_through=prior.prior_source_through,
         )
     )

@@ -6,7 +6,7 @@ store as a whole can't be read; what is wrong with one row costs that row or its
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from migrator.core.key_backup import KeyBackup
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
@@ -20,11 +20,22 @@ Place = tuple[str, int, str]
 """A message's place: conversation id, time in milliseconds, message id."""
 
 
+class Doubt(NamedTuple):
+    """Something about a source that an operator should know before a campaign reads it, and what to do about it."""
+
+    message: str
+    remedy: str
+
+
 class Eraser(Protocol):
     """Deletes ciphertext from a source. Each call is one transaction, and does nothing the second time.
 
     Raises `SourceError`; what an id leads to nowhere is passed over.
     """
+
+    unaided: ClassVar[bool]
+    """Whether it deletes by itself. Where the source's own tools have to, `erase` and `erase_all` make sure that they
+    did, and say what is to be done where they did not."""
 
     def count(self, places: Sequence[Place]) -> int:
         """How many of the messages are there."""
@@ -129,6 +140,10 @@ class MessageStore(Protocol):
 
     def cursor(self, row: MessageRow) -> Cursor:
         """The position of a message, for `page`; JSON-serialisable."""
+        ...
+
+    def doubts(self) -> list[Doubt]:
+        """What preflight should say of the source, beside that it can be read."""
         ...
 
     def close(self) -> None:

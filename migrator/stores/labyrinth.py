@@ -25,7 +25,7 @@ from migrator.core.settings import SourceSettings
 from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
 from migrator.stores.identifiers import identifiers, is_identifier
-from migrator.stores.interface import KeySlot
+from migrator.stores.interface import Doubt, KeySlot
 from migrator.stores.labyrinth_erasing import LabyrinthEraser
 from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
@@ -202,6 +202,10 @@ class LabyrinthStore:
     def cursor(self, row: MessageRow) -> Cursor:
         """The position of a message whose time is an integer and whose id is text."""
         return (row[0], row[1])
+
+    def doubts(self) -> list[Doubt]:
+        """Nothing: it is read as it is, whoever writes to it meanwhile."""
+        return []
 
     def close(self) -> None:
         """Let go of connections."""

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -28,6 +28,8 @@ _WAIT_SECONDS = 60.0
 
 class LabyrinthEraser:
     """One connection that may delete."""
+
+    unaided: ClassVar[bool] = True
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -114,7 +116,7 @@ def _at(places: Sequence[Place]) -> Iterator[sa.ColumnElement[bool]]:
 def _of(conversation_ids: Sequence[str], before: int | None) -> Iterator[sa.ColumnElement[bool]]:
     """A row whose time is none, so that it could never be opened, is not later than any."""
     sent_at = message.c.sent_at
-    wanted = sa.true()
+    wanted: sa.ColumnElement[bool] = sa.true()
     if before is not None:
         wanted = sa.or_(sent_at.is_(None), sa.not_(sent_at.between(before, MAX_SENT_AT)))
     for conversation_id in conversation_ids:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ObjectKind, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from migrator import postgres
@@ -78,6 +78,16 @@ class SourceDatabase:
                 f"the source has no table {', '.join(missing)}",
                 hint="check that source.url and source.kind belong together",
             )
+
+    def columns_of(self, names: Sequence[str]) -> dict[str, set[str]]:
+        """The columns of some tables or views; none of one that is not there."""
+
+        def look(connection: sa.Connection) -> dict[str, set[str]]:
+            found = sa.inspect(connection).get_multi_columns(filter_names=names, kind=ObjectKind.ANY)
+            there = {name: {column["name"] for column in columns} for (_, name), columns in found.items()}
+            return {name: there.get(name, set()) for name in names}
+
+        return self.run(look)
 
     def run(self, work: Callable[[sa.Connection], T]) -> T:
         """Run a piece of reading in one transaction; again, if a server that was reached goes away for a moment."""

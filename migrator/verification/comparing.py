@@ -15,6 +15,7 @@ from migrator.core.errors import IntegrityError
 from migrator.core.merkle import ItemsRoot
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import CLOSED_TO_HISTORY, GapReason
+from migrator.core.source_through import has_changed
 from migrator.execution.claims import holders_of
 from migrator.execution.sealing import UnstorableRowError, gap_key
 from migrator.history import Place, StoredMessage, open_row
@@ -74,7 +75,11 @@ class Examined:
 
     @property
     def provable(self) -> bool:
-        """Whether the source still has every message that the root in the audit log covers."""
+        """Whether the source still has every message that the root in the audit log covers, as it was then."""
+        if self.item.taken_back:
+            return False
+        if self.conversation is not None and has_changed(self.conversation, self.item.source_through):
+            return False
         return not self.unreadable and self.covered + self.lost >= self.through[0]
 
 
@@ -234,6 +239,8 @@ def _compare(
                 examined.disputed.discard((row[0], row[1]))
             else:
                 different += _count_unless_disputed(examined, (row[0], row[1]))
+        elif result is GapReason.REDACTED:
+            findings.count("taken_back_since")  # the next run removes it
     findings.count("gaps", gaps)
     findings.count("compared_with_source", compared)
     number = examined.item.conversation_no

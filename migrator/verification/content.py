@@ -174,7 +174,7 @@ class Examiner:
             if item.conversation_id is not None
         ]
         works, _ = decide_items(self._campaign, connection, self._reader(connection, plan_id)[0], planned)
-        return {work.conversation_id: work for work in works}
+        return {work.conversation_id: work for work in works if work.closed is None}
 
     def _reader(self, connection: sa.Connection, plan_id: str | None) -> tuple[FactsReader, ExportReader]:
         """Facts as of now, and the exports that the plan knew: what came later is for a later plan."""

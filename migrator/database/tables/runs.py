@@ -11,6 +11,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -237,6 +238,8 @@ addition = Table(
         sqlite_where=text("claim IS NOT NULL"),
         postgresql_where=text("claim IS NOT NULL"),
     ),
+    # A message that readers saw until this run: the source had taken it back. Such a note outlives a rollback.
+    Column("taken_back", Boolean, nullable=False, server_default=false()),
     sqlite_with_rowid=False,
 )
 

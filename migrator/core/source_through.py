@@ -1,0 +1,32 @@
+"""What of its source a visible history covers: `source_through` of its conversation's row, and how it compares."""
+
+from collections.abc import Mapping
+
+from migrator.core.encoding import strict_json
+from migrator.core.model import Conversation
+
+
+def source_through(conversation: Conversation, export_no: int) -> dict[str, int | None]:
+    """What a history covers that was brought up to source and exports; `changes` only where there are any."""
+    covers = {
+        "messages": conversation.messages,
+        "last_sent_at": conversation.last_sent_at,
+        "export_no": export_no,
+    }
+    return {**covers, "changes": conversation.changes} if conversation.changes else covers
+
+
+def covered(text: str | None) -> dict[str, int | None]:
+    """The same from a row; nothing where that was altered."""
+    try:
+        found = strict_json(text or "{}", max_depth=2)
+    except ValueError:
+        return {}
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(name): value for name, value in found.items() if value is None or type(value) is int}
+
+
+def has_changed(conversation: Conversation, text: str | None) -> bool:
+    """Whether the source has changed something of what a visible history covers."""
+    return conversation.changes != (covered(text).get("changes") or 0)

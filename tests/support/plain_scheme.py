@@ -1,0 +1,58 @@
+"""A scheme without cryptography over a homeserver's rows, for tests of what execution does with them.
+
+What a key opens is its session's messages, whose content is their ciphertext as it stands. Redacted rows stay closed.
+"""
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import ClassVar
+
+from migrator.core.model import Conversation, MessageRow
+from migrator.core.outcomes import GapReason
+from migrator.schemes.interface import KeyEntry, KeyRing, Opened
+
+
+class PlainScheme:
+    """Counts what it was asked to open with a key."""
+
+    name: ClassVar[str] = "megolm"
+    makes_claims: ClassVar[bool] = False
+    opened: ClassVar[int] = 0
+
+    def read_key_entry(self, entry: Mapping[str, object]) -> KeyEntry:
+        """One session."""
+        return KeyEntry(str(entry["conversation_id"]), str(entry["session_id"]), b"key")
+
+    def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
+        """All lines at once."""
+        return [self.read_key_entry(json.loads(line)) for line in part.splitlines()]
+
+    def read_coverage(self, entry: object) -> set[Hashable]:
+        """One session."""
+        assert isinstance(entry, dict)
+        return {entry["session_id"]}
+
+    def covers(self, coverage: str, slot: Hashable) -> bool:
+        """By the session's id."""
+        return f'"{slot}"' in coverage
+
+    def claims(self, rows: Sequence[MessageRow]) -> list[bytes | None]:
+        """None."""
+        return [None] * len(rows)
+
+    def open_messages(
+        self, units: Sequence[tuple[Conversation, KeyRing, Sequence[MessageRow]]]
+    ) -> list[list[Opened | GapReason]]:
+        """Message by message."""
+        return [[self._open(ring, row) for row in rows] for _, ring, rows in units]
+
+    def _open(self, ring: KeyRing, row: MessageRow) -> Opened | GapReason:
+        ciphertext, session, redacted = row[3], row[5], row[7]
+        if redacted:
+            return GapReason.REDACTED
+        if ciphertext is None:
+            return GapReason.MALFORMED
+        if session not in ring:
+            return GapReason.NO_KEY
+        type(self).opened += 1
+        return "text/plain", ciphertext
