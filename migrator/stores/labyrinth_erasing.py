@@ -114,7 +114,7 @@ def _at(places: Sequence[Place]) -> Iterator[sa.ColumnElement[bool]]:
 def _of(conversation_ids: Sequence[str], before: int | None) -> Iterator[sa.ColumnElement[bool]]:
     """A row whose time is none, so that it could never be opened, is not later than any."""
     sent_at = message.c.sent_at
-    wanted = sa.true()
+    wanted: sa.ColumnElement[bool] = sa.true()
     if before is not None:
         wanted = sa.or_(sent_at.is_(None), sa.not_(sent_at.between(before, MAX_SENT_AT)))
     for conversation_id in conversation_ids:

@@ -1,5 +1,8 @@
 """Views of runs."""
 
+from dataclasses import asdict
+from typing import Any
+
 from migrator.cli.output import View
 from migrator.cli.progress import duration
 from migrator.cli.views.text import counted, table
@@ -24,15 +27,28 @@ def run(summary: RunSummary, *, why: str) -> View:
             "elapsed_seconds": summary.elapsed_seconds,
             "max_rate": summary.max_rate,
             "why": why,
+            **_optional(summary),
         },
         lines=_lines(summary, why),
     )
+
+
+def _optional(summary: RunSummary) -> dict[str, Any]:
+    """Members that are there only where they say something."""
+    found: dict[str, Any] = {}
+    if summary.retry_of is not None:
+        found["retry_of"] = summary.retry_of
+    if summary.arrivals is not None:
+        found["arrivals"] = asdict(summary.arrivals)
+    return found
 
 
 def _lines(summary: RunSummary, why: str) -> list[str]:
     name = "dry run" if summary.dry_run else f"run {summary.run_id}"
     rows = [(outcome, c.conversations, c.messages, c.gaps) for outcome, c in sorted(summary.counts.items())]
     lines = [f"{name} of plan {summary.plan_id}: {summary.state.value}"]
+    if summary.retry_of is not None:
+        lines.append(f"opens only what failed in run {summary.retry_of}")
     if why:
         lines.append(why)
     lines.append("")
@@ -43,6 +59,13 @@ def _lines(summary: RunSummary, why: str) -> list[str]:
     if summary.pending:
         lines.append(f"{counted(summary.pending, 'conversation')} still to do")
     lines.append(f"{summary.messages_per_second:,.0f} messages/s, {duration(summary.elapsed_seconds)} of work")
+    arrived = summary.arrivals
+    if arrived is not None and arrived.conversations:
+        lines.append(
+            f"newer than their flip: {counted(arrived.messages, 'message')} of "
+            f"{counted(arrived.conversations, 'conversation')}, as plan {arrived.plan_id} counted; "
+            "`migrator plan` counts again"
+        )
     if summary.dry_run:
         lines.append("this was a dry run: nothing was written")
     return lines
