@@ -70,6 +70,8 @@ def make_plan(
     """
     selection = select(campaign, cohort, limit)
     part = selection.document(campaign)
+    if not selection.whole:
+        _ = campaign.references  # a key service that keeps one waiting does so before the first transaction
     authorizations.link_scopes(campaign)
     now = campaign.clock.now()
     plan_id = f"plan-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"

@@ -17,7 +17,9 @@ from migrator.core.errors import ExitStatus, GateError, PlanError, UsageError
 from migrator.core.lifecycle import RunState
 from migrator.core.progress import NoProgress
 from migrator.database import tables
-from migrator.execution import status
+from migrator.execution import coordinator, runs, status
+from migrator.execution.assignment import Retry
+from migrator.execution.coordinator import RunOptions
 from migrator.execution.runs import RunSummary
 from migrator.planning.making import PlanSummary, make_plan
 from migrator.reporting.numbers import summary
@@ -25,7 +27,7 @@ from migrator.rollback import rollback
 from migrator.stores import labyrinth_tables as labyrinth
 from migrator.verification import verify
 from tests.execution.bench import NOW, Bench
-from tests.execution.inline import StopAfter
+from tests.execution.inline import InlineEngine, NoStop, StopAfter
 from tests.execution.ready import Ready
 from tests.support.key_services import switch
 
@@ -135,6 +137,34 @@ def with_cohorts(bench: Bench, **rules: str) -> Any:
     """The campaign with other cohorts."""
     settings = bench.spec.settings.model_copy(update={"cohorts": rules})
     return replace(bench.spec, settings=settings)
+
+
+def test_the_error_budget_is_of_what_the_run_is_for(tmp_path: Path) -> None:
+    """Half of a canary's conversations, not half of everybody's; of a retry, half of what failed."""
+    bench = Bench(tmp_path / "campaign", execution={"max_failures": "50%"})
+    owners = [f"owner-{number:02}" for number in range(48)]
+    for owner in owners:
+        bench.source("INSERT INTO account (account_id, age_band, status) VALUES (?, 'adult', 'active')", [(owner,)])
+        bench.source("INSERT INTO inbox VALUES (?, ?)", [(f"in-{owner}", owner)])
+        bench.rows(bench.thread(owner, "x"), [(1, "m1", b"", "e")])
+    bench.source("INSERT INTO thread VALUES ('in-owner-00', 'odd', 'neither')")
+    whole = run(bench)
+    with bench.database() as connection:
+        connection.execute(tables.plan_item.update().values(decision="rewrap"))
+        connection.execute(
+            tables.item.update().where(tables.item.c.conversation_no <= 30).values(outcome="failed:source")
+        )
+    retry = Retry(run_id=whole.run_id, outcomes=("failed:source",))
+    with bench.open() as campaign:
+        session = coordinator._Session(campaign, RunOptions(engine=InlineEngine(campaign)), NoProgress(), NoStop())
+        with campaign.database.read() as connection:
+            found = runs.find(connection, whole.run_id)
+        assert session._budget(found) == 24
+        assert session._budget(replace(found, retry=retry)) == 15
+        with bench.database() as connection:
+            outside = tables.plan_item.update().where(tables.plan_item.c.conversation_no > 26)
+            connection.execute(outside.values(decision=LEFT))
+        assert session._budget(found) == 13
 
 
 # --- what failed ---
