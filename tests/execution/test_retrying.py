@@ -200,16 +200,6 @@ def first_again(bench: Bench, first: RunSummary) -> RunSummary:
         return status.summary(campaign, first.run_id)
 
 
-def test_what_fails_again_fails_again(bench: Bench) -> None:
-    """And may be retried from there."""
-    broken(bench, "bob", "carol")
-    first = run(bench)
-    again = run(bench, retry_failed=first.run_id)
-    assert (again.counts["failed:source"].conversations, again.exit_status) == (2, ExitStatus.SOME_FAILED)
-    mended(bench)
-    assert run(bench, retry_failed=again.run_id).counts["rewrapped"].conversations == 2
-
-
 @pytest.mark.usefixtures("switched")
 def test_only_what_failed_so(bench: Bench) -> None:
     """One key that the service refused, out of it and a mailbox that can't be read."""

@@ -98,7 +98,7 @@ def test_a_cohort_is_the_same_each_time_and_lies_inside_a_larger_one(bench: Benc
     assert "limit" not in document
     counts = canary.document["counts"]
     assert counts == canary.counts.to_json()
-    total = counts["rewrap"]["conversations"] + sum(c["conversations"] for c in counts["skip"].values())  # type: ignore[index]  # JSON
+    total = counts["rewrap"]["conversations"] + sum(c["conversations"] for c in counts["skip"].values())
     assert total == canary.document["source"]["conversations"]  # type: ignore[index]  # JSON
     with bench.open() as campaign, campaign.database.read() as connection:
         assert canary.document["items_root"] == stored.items_root(connection, canary.plan_id)
@@ -184,13 +184,15 @@ def test_the_plan_of_a_file_names_nobody(bench: Bench) -> None:
     assert not any(person in made.path.read_text() for person in PEOPLE)
 
 
-@pytest.mark.parametrize("limit", ["1", "29", "1000", "25%"])
+@pytest.mark.parametrize("limit", ["1", "1000", "25%"])
 def test_a_limit_takes_the_first_by_place(bench: Bench, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exactly so many, a smaller limit inside a larger; counts, root and file fit; nothing is left lying about."""
     monkeypatch.setattr(limiting, "_PAGE", 7)
     made = bench.plan(limit=limit)
+    with bench.open() as campaign:
+        stored.require_executable(campaign, stored.load(campaign, made.plan_id))
     found = chosen(bench, made)
-    wanted = {"1": 1, "29": 29, "25%": 8}.get(limit, 30)
+    wanted = {"1": 1, "25%": 8}.get(limit, 30)
     assert len(found) == wanted
     assert found <= chosen(bench, bench.plan(limit=str(wanted + 3)))
     assert len(threads(found)) == (wanted + 1) // 2, "copies of a thread stand side by side"
@@ -199,8 +201,6 @@ def test_a_limit_takes_the_first_by_place(bench: Bench, limit: str, monkeypatch:
     assert made.counts.rewrap.messages == 2 * wanted
     assert (LEFT.removeprefix("skipped:") in made.counts.skip) == (wanted < 30)
     assert bench.all(tables.plan_order) == []
-    with bench.open() as campaign:
-        stored.require_executable(campaign, stored.load(campaign, bench.plan(limit=limit).plan_id))
 
 
 def test_a_limit_lies_inside_its_cohort(bench: Bench) -> None:
