@@ -15,23 +15,27 @@ from migrator.lookups import rows_among
 
 
 def count(connection: sa.Connection) -> int:
-    """How many conversations with messages a completed run left out that none has decided about."""
+    """How many conversations with messages the newest completed run left out that none before has decided about.
+
+    Every run covers the whole population of its time: what the newest one does not have is gone from the source.
+    """
     item, other, conversation = tables.item, tables.item.alias("other"), tables.conversation
-    runs = _completed()
+    newest = _completed().order_by(tables.run.c.run_no.desc()).limit(1)
     decided = (
         sa.select(sa.literal(1))
         .where(
-            other.c.run_id.in_(runs),
+            other.c.run_id.in_(_completed()),
             other.c.conversation_no == item.c.conversation_no,
             other.c.outcome != SkipReason.OUT_OF_COHORT.outcome,
         )
         .exists()
     )
     query = (
-        sa.select(sa.func.count(item.c.conversation_no.distinct()))
+        sa.select(sa.func.count())
+        .select_from(item)
         .join(conversation, conversation.c.conversation_no == item.c.conversation_no)
         .where(
-            item.c.run_id.in_(runs),
+            item.c.run_id == newest.scalar_subquery(),
             item.c.outcome == SkipReason.OUT_OF_COHORT.outcome,
             item.c.messages > 0,
             conversation.c.mode == "sealed",

@@ -168,7 +168,7 @@ def _refuse_another(
     table = tables.rehearsal
     row = connection.execute(sa.select(table).where(table.c.plan_id == plan_id)).one()
     given = (rehearsed.summary_sha256 if rehearsed else None), (None if rehearsed else waiver)
-    if given not in ((None, None), (row.summary_sha256, row.waiver)):
+    if given not in ((None, None), (row.summary_sha256, row.waiver and row.waiver.strip())):
         rests = f"its rehearsal is waived ({row.waiver})" if row.waiver else f"it rests on the rehearsal {row.run_id}"
         raise GateError(
             f"{plan_id} has an approval already by which {rests}, recorded by {row.recorded_by}",

@@ -27,6 +27,7 @@ from migrator.core.errors import (
     resumable_from_here,
 )
 from migrator.core.lifecycle import RunState, StopReason
+from migrator.core.outcomes import SkipReason
 from migrator.core.progress import Progress
 from migrator.core.settings import Share
 from migrator.database import tables
@@ -232,12 +233,15 @@ class _Session:
             return summary_of(connection, runs.find(connection, run.run_id))
 
     def _budget(self, run: Run) -> int:
-        """How many conversations may fail in this session before it stops."""
+        """How many conversations may fail in this session before it stops; a percentage is of what the run is for."""
         share = Share.parse(self.options.max_failures or self.campaign.settings.execution.max_failures)
+        planned = tables.plan_item
+        concerned = planned.c.decision != SkipReason.OUT_OF_COHORT.outcome
+        if run.retry is not None:
+            concerned = is_for_run(run.retry)
+        query = sa.select(sa.func.count()).where(planned.c.plan_id == run.plan_id, concerned)
         with self.campaign.database.read() as connection:
-            total = connection.scalar(
-                sa.select(tables.plan.c.conversations).where(tables.plan.c.plan_id == run.plan_id)
-            )
+            total = connection.scalar(query)
         return share.count if share.count is not None else max(_MIN_BUDGET, share.of(total or 0))
 
     def _announce(self, run: Run) -> None:

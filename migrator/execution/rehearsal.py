@@ -69,4 +69,5 @@ def rehearse(
         messages_per_second=round(messages / elapsed, 1) if elapsed > 0 else 0.0,
         elapsed_seconds=round(elapsed, 3),
         stop_reason=reason,
+        retry_of=retry.run_id if retry else None,
     )

@@ -17,6 +17,7 @@ from migrator.core.lifecycle import RunState, StopReason, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.database import locks, tables
 from migrator.execution.assignment import OutcomeCount, Retry
+from migrator.planning.arrivals import Arrivals
 from migrator.planning.stored import StoredPlan
 
 
@@ -68,6 +69,10 @@ class RunSummary:
     waiting: str | None = None
     max_rate: float | None = None
     pending: int = 0
+    retry_of: str | None = None
+    """The run of which it opens only what failed there."""
+    arrivals: Arrivals | None = None
+    """Messages that came after the flip and wait, of the campaign as a whole; only for whoever asks how it stands."""
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -1,6 +1,6 @@
 """Where a run stands, from its rows alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -9,12 +9,13 @@ from migrator.core.lifecycle import RunState, StopReason
 from migrator.database import tables
 from migrator.execution.runs import Run, RunSummary, Worked, find, outcome_counts
 from migrator.lease import LeaseHolder, holder_of
+from migrator.planning import arrivals
 
 
 def summary(campaign: Campaign, run_id: str | None) -> RunSummary:
     """The summary of a run that works, rests or has ended."""
     with campaign.database.read() as connection:
-        return summary_of(connection, find(connection, run_id))
+        return replace(summary_of(connection, find(connection, run_id)), arrivals=arrivals.newest(connection))
 
 
 def summary_of(connection: sa.Connection, run: Run, worked: Worked | None = None) -> RunSummary:
@@ -40,6 +41,7 @@ def summary_of(connection: sa.Connection, run: Run, worked: Worked | None = None
         waiting=run.waiting if run.state is RunState.RUNNING else None,
         max_rate=run.max_rate if run.state is RunState.RUNNING else None,
         pending=planned - sum(count.conversations for count in counts.values()),
+        retry_of=run.retry.run_id if run.retry else None,
     )
 
 

@@ -70,6 +70,8 @@ def make_plan(
     """
     selection = select(campaign, cohort, limit)
     part = selection.document(campaign)
+    if not selection.whole:
+        _ = campaign.references  # a key service that keeps one waiting does so before the first transaction
     authorizations.link_scopes(campaign)
     now = campaign.clock.now()
     plan_id = f"plan-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
@@ -183,6 +185,13 @@ def _of_migrated(walk: Walk) -> dict[str, object]:
     return {"extend": walk.counts.extend.to_json(), "arrivals": walk.arrivals.to_json()}
 
 
+def _part(document: dict[str, object]) -> dict[str, str]:
+    """What part of the population a plan is for, for the log."""
+    cohort, limit = document.get("cohort"), document.get("limit")
+    found = {"cohort": str(cohort["name"])} if isinstance(cohort, dict) else {}
+    return {**found, "limit": str(limit)} if limit is not None else found
+
+
 def _finish(
     campaign: Campaign, plan_id: str, document: dict[str, object], path: Path, root: Frontier | None
 ) -> dict[str, object]:
@@ -223,6 +232,7 @@ def _finish(
                 "items_root": str(document["items_root"]),
                 "conversations": totals["conversations"],
                 "messages": totals["messages"],
+                **_part(document),
             },
         )
         outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())

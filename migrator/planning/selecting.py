@@ -130,11 +130,14 @@ def _read(campaign: Campaign, name: str, rule: Rule) -> tuple[str, ...]:
 
 def _bytes(path: Path) -> bytes:
     """Without waiting for a pipe that nobody writes to."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a file")
         return file.read(LIMITS.cohort_file_bytes + 1)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _digest(campaign: Campaign, accounts: tuple[str, ...]) -> str:

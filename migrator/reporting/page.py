@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from migrator.core.clock import parse_time
 from migrator.core.outcomes import Outcome
 from migrator.reporting.timeline import Point
 
@@ -41,6 +42,8 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda number: f"{number:,}"
+    environment.filters["moment"] = _moment
+    environment.filters["counts"] = _counts
     template = environment.get_template("page.html.j2")
     outcomes = {name: count["conversations"] for name, count in summary["outcomes"].items()}
     return template.render(
@@ -52,6 +55,16 @@ def render(
         coverage=coverage,
         files=files,
     ).encode()
+
+
+def _moment(time: str) -> str:
+    """A time for people, to the second: all of migrator's are UTC."""
+    return f"{parse_time(time):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    """Counts by name in one cell of a table."""
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(found.items())) or "none"
 
 
 def _bars(counts: Mapping[str, int], kind: Any) -> list[Bar]:

@@ -69,6 +69,41 @@ def executed(folder: Path, stop: StopReason | None = None) -> None:
         coordinator.execute(campaign, plan.plan_id, RunOptions(workers=1), NoProgress(), Stop(stop))
 
 
+def with_cohorts(folder: Path) -> None:
+    """Parts of the population have names; the staff are those who share a thread, and others."""
+    with sqlite3.connect(folder / "store.db") as store:
+        accounts = [row[0] for row in store.execute("SELECT account_id FROM account ORDER BY account_id")]
+    (folder / "staff.txt").write_text("\n".join(accounts[: len(accounts) // 2]) + "\n", encoding="utf-8")
+    path = folder / "migrator.toml"
+    cohorts = '\n[cohorts]\ncanary = "20%"\nstaff = "file:staff.txt"\n'
+    path.write_text(path.read_text(encoding="utf-8") + cohorts, encoding="utf-8")
+
+
+def went_on(folder: Path) -> None:
+    """A run was executed, and then two clients wrote end-to-end encrypted again, into threads that were migrated."""
+    executed(folder)
+    names = rows(folder, "SELECT conversation_id FROM migrator_conversation WHERE mode = 'server' ORDER BY 1 LIMIT 2")
+    with sqlite3.connect(folder / "store.db") as store:
+        for inbox, _, thread in (name.partition("/") for (name,) in names):
+            columns = "sender_id, epoch_id, version, encrypted_message_data"
+            store.execute(
+                f"INSERT INTO message (inbox_id, thread_id, sent_at, message_id, {columns}) "
+                f"SELECT inbox_id, thread_id, sent_at + 1000, 'later', {columns} FROM message "
+                "WHERE inbox_id = ? AND thread_id = ? ORDER BY sent_at DESC LIMIT 1",
+                (inbox, thread),
+            )
+
+
+def some_failed(folder: Path) -> None:
+    """A run ended with failures, and the platform's people have mended the rows of the source since."""
+    with sqlite3.connect(folder / "store.db") as store:
+        some = "(SELECT inbox_id FROM inbox ORDER BY inbox_id LIMIT 15)"
+        store.execute(f"UPDATE message SET message_id = CAST(message_id AS BLOB) WHERE inbox_id IN {some}")
+    executed(folder)
+    with sqlite3.connect(folder / "store.db") as store:
+        store.execute("UPDATE message SET message_id = CAST(message_id AS TEXT)")
+
+
 def misinformed(folder: Path) -> None:
     """Notices were sent, and the operator has a folder for mended ones."""
     (folder / "notices").mkdir()
@@ -131,6 +166,15 @@ def bounced(folder: Path) -> None:
     """A notice came back, into a Maildir that the operator reads."""
     key = ask(folder, "SELECT delivery_key FROM migrator_notice WHERE state = 'sent' ORDER BY account_id LIMIT 1")
     mailbox.Maildir(folder / "bounces").add(bounce(message_id=f"<{key}@localhost>"))
+
+
+def rows(folder: Path, query: str) -> list[tuple[str, ...]]:
+    """Rows out of the migrator database."""
+    connection = sqlite3.connect(folder / "migrator.db")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
 
 
 def ask(folder: Path, query: str) -> str:

@@ -11,9 +11,9 @@ from migrator.core.model import Account, AccountStatus
 PERCENTAGES = st.integers(1, 1_000_000).map(lambda n: f"{n // 10_000}.{n % 10_000:04}%")
 
 
-def account(**values: str) -> Account:
+def account(*, region: str | None = None, locale: str | None = None) -> Account:
     """An account somewhere."""
-    return Account(account_id="a", status=AccountStatus.ACTIVE, **values)
+    return Account(account_id="a", status=AccountStatus.ACTIVE, region=region, locale=locale)
 
 
 @pytest.mark.parametrize(

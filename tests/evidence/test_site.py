@@ -18,7 +18,7 @@ from migrator.evidence.site import Site, writing
 from migrator.evidence.site.inclusion import Inclusion
 from migrator.evidence.site.terms import MOST, shard
 from tests.audit.support import NOW, entries, make_log, open_log, record
-from tests.support.browser import chromium, needs_browser
+from tests.support.browser import chromium, needs_browser, width_on_a_phone
 
 MADE = "2026-05-08T12:00:00.000000Z"
 HOSTILE = '</script><script>alert(1)</script>"\u2028é'
@@ -129,6 +129,8 @@ def test_a_browser_searches_it(log: AuditLog, tmp_path: Path) -> None:
         tmp_path, "--window-size=1200,900", f"--screenshot={shot}", (tmp_path / "site/entries/000000.html").as_uri()
     )
     assert shot.stat().st_size > 50_000
+    for page in ("index.html", "entries/000000.html", "checkpoints/000000.html"):
+        assert width_on_a_phone(tmp_path, tmp_path / "site" / page) <= 390, page
 
 
 def test_filters(log: AuditLog, tmp_path: Path) -> None:

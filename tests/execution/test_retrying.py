@@ -2,26 +2,33 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from migrator import left_out
+from migrator.campaign import open_campaign
 from migrator.core.errors import ExitStatus, GateError, PlanError, UsageError
 from migrator.core.lifecycle import RunState
 from migrator.core.progress import NoProgress
 from migrator.database import tables
-from migrator.execution import status
+from migrator.execution import coordinator, runs, status
+from migrator.execution.assignment import Retry
+from migrator.execution.coordinator import RunOptions
 from migrator.execution.runs import RunSummary
-from migrator.planning.making import PlanSummary
+from migrator.planning.making import PlanSummary, make_plan
 from migrator.reporting.numbers import summary
 from migrator.rollback import rollback
+from migrator.stores import labyrinth_tables as labyrinth
 from migrator.verification import verify
 from tests.execution.bench import NOW, Bench
-from tests.execution.inline import StopAfter
+from tests.execution.inline import InlineEngine, NoStop, StopAfter
+from tests.execution.ready import Ready
 from tests.support.key_services import switch
 
 LEFT = "skipped:out_of_cohort"
@@ -132,6 +139,34 @@ def with_cohorts(bench: Bench, **rules: str) -> Any:
     return replace(bench.spec, settings=settings)
 
 
+def test_the_error_budget_is_of_what_the_run_is_for(tmp_path: Path) -> None:
+    """Half of a canary's conversations, not half of everybody's; of a retry, half of what failed."""
+    bench = Bench(tmp_path / "campaign", execution={"max_failures": "50%"})
+    owners = [f"owner-{number:02}" for number in range(48)]
+    for owner in owners:
+        bench.source("INSERT INTO account (account_id, age_band, status) VALUES (?, 'adult', 'active')", [(owner,)])
+        bench.source("INSERT INTO inbox VALUES (?, ?)", [(f"in-{owner}", owner)])
+        bench.rows(bench.thread(owner, "x"), [(1, "m1", b"", "e")])
+    bench.source("INSERT INTO thread VALUES ('in-owner-00', 'odd', 'neither')")
+    whole = run(bench)
+    with bench.database() as connection:
+        connection.execute(tables.plan_item.update().values(decision="rewrap"))
+        connection.execute(
+            tables.item.update().where(tables.item.c.conversation_no <= 30).values(outcome="failed:source")
+        )
+    retry = Retry(run_id=whole.run_id, outcomes=("failed:source",))
+    with bench.open() as campaign:
+        session = coordinator._Session(campaign, RunOptions(engine=InlineEngine(campaign)), NoProgress(), NoStop())
+        with campaign.database.read() as connection:
+            found = runs.find(connection, whole.run_id)
+        assert session._budget(found) == 24
+        assert session._budget(replace(found, retry=retry)) == 15
+        with bench.database() as connection:
+            outside = tables.plan_item.update().where(tables.plan_item.c.conversation_no > 26)
+            connection.execute(outside.values(decision=LEFT))
+        assert session._budget(found) == 13
+
+
 # --- what failed ---
 
 
@@ -163,16 +198,6 @@ def first_again(bench: Bench, first: RunSummary) -> RunSummary:
     """The first run as it stands now."""
     with bench.open() as campaign:
         return status.summary(campaign, first.run_id)
-
-
-def test_what_fails_again_fails_again(bench: Bench) -> None:
-    """And may be retried from there."""
-    broken(bench, "bob", "carol")
-    first = run(bench)
-    again = run(bench, retry_failed=first.run_id)
-    assert (again.counts["failed:source"].conversations, again.exit_status) == (2, ExitStatus.SOME_FAILED)
-    mended(bench)
-    assert run(bench, retry_failed=again.run_id).counts["rewrapped"].conversations == 2
 
 
 @pytest.mark.usefixtures("switched")
@@ -263,6 +288,45 @@ def test_production_retries_what_two_have_approved(tmp_path: Path) -> None:
     with pytest.raises(GateError, match="approvals of 2 different operators"):
         run(bench, plan, confirm="bench", retry_failed="run-x")
     assert bench.all(tables.run) == []
+
+
+def test_limits_and_retries_on_both_databases(ready: Ready) -> None:
+    """A limit, then everything, in which some vanish for the time, then these alone: nobody is left out in the end."""
+    with open_campaign(ready.spec) as campaign:
+        limited = make_plan(campaign, save=None, progress=NoProgress(), limit="6")
+        first = ready.run_in(campaign, limited.plan_id)
+        assert sum(c.conversations for o, c in first.counts.items() if o.startswith("rewrapped")) <= 6
+        assert verify(campaign, first.run_id, sample=None, progress=NoProgress()).ok
+        with campaign.database.read() as connection:
+            assert left_out.count(connection) > 0
+        whole = make_plan(campaign, save=None, progress=NoProgress())
+        with campaign.database.read() as connection:
+            query = sa.select(tables.conversation.c.conversation_id).join(
+                tables.plan_item, tables.plan_item.c.conversation_no == tables.conversation.c.conversation_no
+            )
+            planned = tables.plan_item.c.plan_id == whole.plan_id, tables.plan_item.c.decision == "rewrap"
+            gone = connection.scalars(query.where(*planned).limit(3)).all()
+        taken = [(table, vanished(ready, table, gone)) for table in (labyrinth.thread, labyrinth.message)]
+        failed = ready.run_in(campaign, whole.plan_id)
+        assert failed.counts["failed:source"].conversations >= len(gone)
+        with ready.source() as source:
+            for table, rows in taken:
+                source.execute(table.insert(), rows)
+        again = make_plan(campaign, save=None, progress=NoProgress())
+        done = ready.run_in(campaign, again.plan_id, retry_failed=failed.run_id)
+        assert sum(c.conversations for o, c in done.counts.items() if o.startswith(("rewrapped", "held"))) == len(gone)
+        assert verify(campaign, done.run_id, sample=None, progress=NoProgress()).ok
+        with campaign.database.read() as connection:
+            assert left_out.count(connection) == 0
+
+
+def vanished(ready: Ready, table: sa.Table, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of some conversations, which are taken out of the source."""
+    condition = sa.tuple_(table.c.inbox_id, table.c.thread_id).in_([tuple(name.split("/", 1)) for name in names])
+    with ready.source() as source:
+        rows = [dict(row) for row in source.execute(sa.select(table).where(condition)).mappings()]
+        source.execute(table.delete().where(condition))
+    return rows
 
 
 # --- what came after the flip ---

@@ -8,19 +8,20 @@ from migrator.reporting import page, summary
 from migrator.reporting.timeline import Point
 from tests.execution.bench import Bench
 from tests.reporting.test_saving import saved
-from tests.support.browser import chromium, needs_browser
+from tests.support.browser import chromium, needs_browser, width_on_a_phone
 from tests.verification.support import database, executed
 
 
 @needs_browser
 def test_a_browser_shows_it(tmp_path: Path) -> None:
-    """Drawn from the file alone, which has no script, and no blank."""
+    """Drawn from the file alone, which has no script, and no blank; a phone shows it without moving it sideways."""
     spec, folder = executed(tmp_path), tmp_path / "report"
     saved(spec, folder)
     address = (folder / "report.html").as_uri()
     shot = tmp_path / "page.png"
     chromium(tmp_path, "--window-size=1100,3000", f"--screenshot={shot}", address)
     assert shot.stat().st_size > 50_000  # a blank page of this size has 6,000
+    assert width_on_a_phone(tmp_path, folder / "report.html") <= 390
 
 
 def test_every_picture_has_its_table(tmp_path: Path) -> None:

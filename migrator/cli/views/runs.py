@@ -1,7 +1,8 @@
 """Views of runs."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from dataclasses import asdict
+from typing import Any, Final
 
 from migrator.cli.output import View
 from migrator.cli.progress import duration
@@ -30,6 +31,7 @@ def run(summary: RunSummary, *, why: str) -> View:
             "elapsed_seconds": summary.elapsed_seconds,
             "max_rate": summary.max_rate,
             "why": why,
+            **_optional(summary),
         },
         lines=_lines(summary, why),
     )
@@ -59,15 +61,34 @@ def _stepped(rows: Sequence[tuple[str, int, int, int]]) -> Iterator[Sequence[str
         yield (f"  {reason}" if colon else outcome, *numbers)
 
 
+def _optional(summary: RunSummary) -> dict[str, Any]:
+    """Members that are there only where they say something."""
+    found: dict[str, Any] = {}
+    if summary.retry_of is not None:
+        found["retry_of"] = summary.retry_of
+    if summary.arrivals is not None:
+        found["arrivals"] = asdict(summary.arrivals)
+    return found
+
+
 def _lines(summary: RunSummary, why: str) -> list[str]:
     name = "dry run" if summary.dry_run else f"run {summary.run_id}"
     lines = [f"{name} of plan {summary.plan_id}: {summary.state.value}"]
+    if summary.retry_of is not None:
+        lines.append(f"opens only what failed in run {summary.retry_of}")
     if why:
         lines.append(why)
     lines += [*counts_table(summary, _WIDTH), ""]
     if summary.pending:
         lines.append(f"{counted(summary.pending, 'conversation')} still to do")
     lines.append(f"{summary.messages_per_second:,.0f} messages/s, {duration(summary.elapsed_seconds)} of work")
+    arrived = summary.arrivals
+    if arrived is not None and arrived.conversations:
+        lines.append(
+            f"newer than their flip: {counted(arrived.messages, 'message')} of "
+            f"{counted(arrived.conversations, 'conversation')}, as plan {arrived.plan_id} counted; "
+            "`migrator plan` counts again"
+        )
     if summary.dry_run:
         lines.append("this was a dry run: nothing was written")
     return lines
