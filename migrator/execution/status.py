@@ -8,13 +8,15 @@ from migrator.campaign import Campaign
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.database import tables
 from migrator.execution.runs import Run, RunSummary, Worked, find, outcome_counts
+from migrator.execution.watching.samples import so_far
 from migrator.lease import LeaseHolder, holder_of
 
 
 def summary(campaign: Campaign, run_id: str | None) -> RunSummary:
     """The summary of a run that works, rests or has ended."""
     with campaign.database.read() as connection:
-        return summary_of(connection, find(connection, run_id))
+        run = find(connection, run_id)
+        return summary_of(connection, run, so_far(connection, run) if run.state is RunState.RUNNING else None)
 
 
 def summary_of(connection: sa.Connection, run: Run, worked: Worked | None = None) -> RunSummary:

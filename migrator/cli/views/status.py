@@ -135,6 +135,8 @@ def _state(summary: RunSummary, found: Watched, why: str) -> str:
         told = phase if phase == "killed" else f"{state.value}, {phase}"
     if not why or state is RunState.COMPLETED:
         return told
+    if why.startswith(told):
+        return why
     return f"{told}; {why if found.lease is None else why.replace(found.lease.holder, _process(found.lease.holder))}"
 
 
@@ -157,7 +159,7 @@ def _eta(found: Watched) -> str:
         case EtaState.NOT_AVAILABLE:
             return "n/a while it waits" if found.waiting else "n/a: too early to tell"
         case EtaState.DUE:
-            return "due: what was expected is done"
+            return "due: by the estimate it is done"
         case EtaState.VALUE if eta.seconds is not None and eta.at is not None:
             at = format_time(eta.at)
             day = "" if eta.at.date() == found.now.date() else f"{at[:10]} "
