@@ -20,23 +20,28 @@ _SLOTS: Final = int(WINDOW.total_seconds() / EVERY_SECONDS) + 4
 """The window, and a little more for samples that come late."""
 
 
-def begin_session(connection: sa.Connection, run_id: str, generation: int) -> None:
-    """In the transaction that cuts a session's shards, before those of the earlier one go.
+def last_commit(connection: sa.Connection, run_id: str) -> str | None:
+    """When a worker of a run committed last, as far as its shards know."""
+    shard = tables.shard
+    return connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id))
 
-    Notes what is expected, what is dealt with already, and when somebody committed last; takes the first sample.
+
+def begin_session(connection: sa.Connection, run_id: str, generation: int, committed_at: str | None) -> None:
+    """In the transaction that cuts a session's shards: note what is expected and done, and take the first sample.
+
+    `committed_at`: the last commit that the shards of before knew of, which are forgotten with them.
     """
-    run, shard = tables.run, tables.shard
+    run = tables.run
     plan_id = connection.scalar(sa.select(run.c.plan_id).where(run.c.run_id == run_id))
     expected, left = _expected(connection, str(plan_id), run_id)
-    committed = connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id))
     now = datetime.now(UTC)
     values: dict[str, int | str] = {
         "expected": expected,
         "earlier": max(0, expected - left),
         "session_at": format_time(now),
     }
-    if committed is not None:
-        values["committed_at"] = committed
+    if committed_at is not None:
+        values["committed_at"] = committed_at
     connection.execute(run.update().where(run.c.run_id == run_id).values(values))
     take(connection, run_id, generation, 0, messages=0, held_seconds=0.0, at=now)
 

@@ -182,10 +182,9 @@ def _checkpoint(connection: sa.Connection, campaign: Campaign, run: Run | None) 
     """Kept of earlier sessions in the run's row, of this one in its shards."""
     committed_at = None
     if run is not None:
-        table, shard = tables.run, tables.shard
+        table = tables.run
         kept = connection.scalar(sa.select(table.c.committed_at).where(table.c.run_id == run.run_id))
-        newer = connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run.run_id))
-        committed_at = max(filter(None, (kept, newer)), default=None)
+        committed_at = max(filter(None, (kept, samples.last_commit(connection, run.run_id))), default=None)
     state = tables.audit_state
     log = connection.execute(
         sa.select(state.c.size, state.c.checkpoint_size, state.c.checkpoint_at).where(
