@@ -157,3 +157,13 @@ def test_names_are_escaped(bench: Bench) -> None:
     with bench.open() as campaign:
         found = read(metrics.render(odd, summary, snapshot.watch(campaign, summary)))
     assert found["migrator_run_info"].samples[0].labels["campaign"] == odd
+
+
+def test_the_rules_of_the_runbook_name_metrics_that_exist(bench: Bench, tmp_path: Path) -> None:
+    """Whoever copies them is not left with an alert that never fires."""
+    runbook = Path(__file__).parent.parent.parent / "runbooks" / "watching-a-run.md"
+    named = set(re.findall(r"migrator_(?:run|metrics|audit|lease)_[a-z_]+", runbook.read_text(encoding="utf-8")))
+    path = tmp_path / "migrator.prom"
+    bench.run(metrics_file=path)
+    assert len(named) >= 6
+    assert named <= read(path.read_text()).keys()
