@@ -44,3 +44,10 @@ def test_the_digest_does_not_depend_on_passwords() -> None:
     """A plan outlives a rotation, and its digest is no help in guessing."""
     first, second = (settings(source={"url": f"postgresql://a:{word}@db/x"}) for word in ("one", "two"))
     assert config.digest(first) == config.digest(second)
+
+
+def test_watching_is_no_part_of_the_digest() -> None:
+    """Who wants to see more of a run that stopped need not plan again; what is shown has it all the same."""
+    watched = settings(execution={"metrics_file": "m.prom"}, hooks={"directory": "hooks", "timeout_seconds": 5})
+    assert config.digest(watched) == config.digest(settings())
+    assert config.effective(watched)["hooks"] == {"directory": "hooks", "timeout_seconds": 5}

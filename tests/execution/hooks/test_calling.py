@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from migrator import config
+from migrator.config.keys import HOOK_PREFIX, HOOK_VARIABLES
 from migrator.core.errors import ConfigError, ExitStatus, GateError, KeyServiceUnavailableError
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import NoProgress
@@ -47,9 +49,13 @@ class StopBegun:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """Two conversations, and a folder of hooks in which each notes that it was called."""
-    made = Bench(tmp_path / "campaign", hooks={"directory": "hooks", "timeout_seconds": 20})
-    for owner in ("alice", "bob"):
+    """Three conversations, and a folder of hooks in which each notes that it was called."""
+    made = Bench(
+        tmp_path / "campaign",
+        hooks={"directory": "hooks", "timeout_seconds": 20},
+        execution={"page_size": 3, "max_failures": "100%"},  # a shard for each
+    )
+    for owner in ("alice", "bob", "carol"):
         made.account(owner)
         name = made.thread(owner, "x")
         made.messages(name, range(3))
@@ -79,6 +85,24 @@ def names(bench: Bench) -> list[str]:
 def results(bench: Bench) -> list[tuple[str, str]]:
     """What is on record."""
     return [(row["hook"], row["result"]) for row in bench.all(tables.hook_call)]
+
+
+def test_hooks_may_call_migrator(bench: Bench) -> None:
+    """All that a hook is told is known to be no misspelt setting; a setting that looks like it still is one."""
+    script(bench.folder / "hooks", "on-failure", "env | grep ^MIGRATOR_ | cut -d= -f1 >> told")
+    plan = bench.plan().plan_id
+    bench.source("UPDATE thread SET kind = 'broadcast'")
+    bench.run(plan, max_failures="0")
+    assert {line for line in told(bench) if line.startswith("MIGRATOR_")} == HOOK_VARIABLES
+    with pytest.raises(ConfigError, match="MIGRATOR_HOOKS_DIRECTORY"):
+        config.load(_configuration(bench.folder), {"MIGRATOR_HOOK_DIRECTORY": "hooks"}, {})
+    told_of = dict.fromkeys(HOOK_VARIABLES, "x")
+    assert config.load(_configuration(bench.folder), told_of, {}).settings.hooks.directory is None
+
+
+def _configuration(folder: Path) -> Path:
+    config.write_example(folder / "migrator.toml")
+    return folder / "migrator.toml"
 
 
 def test_a_run_that_completes(bench: Bench) -> None:
@@ -139,6 +163,16 @@ def test_a_run_that_fails_says_what_for(bench: Bench, monkeypatch: pytest.Monkey
 
 def _down(*_: object) -> None:
     raise KeyServiceUnavailableError("the key service is away password=hunter2")
+
+
+def test_too_many_failures_are_a_failure(bench: Bench) -> None:
+    """No error is raised then; the reason is in its place, the counts beside it."""
+    script(bench.folder / "hooks", "on-failure", f'{TOLD}; echo "$MIGRATOR_HOOK_FAILED" >> told')
+    plan = bench.plan().plan_id
+    bench.source("UPDATE thread SET kind = 'broadcast'")
+    assert bench.run(plan, max_failures="0").exit_status is ExitStatus.ERROR_BUDGET
+    assert told(bench)[2].endswith("stopped error_budget")
+    assert int(told(bench)[3]) > 0
 
 
 def test_a_failing_hook_is_a_warning(bench: Bench) -> None:
@@ -209,6 +243,7 @@ def test_what_hooks_are_told_of_a_run() -> None:
         run_id="r", plan_id="p", state=RunState.STOPPED, dry_run=False, counts=counts, messages_per_second=0.0,
         elapsed_seconds=0.0, stop_reason=StopReason.ERROR_BUDGET, pending=7,
     )  # fmt: skip
+    assert {HOOK_PREFIX + name for name in calling.facts_of(summary)} < HOOK_VARIABLES
     assert calling.facts_of(summary) == {
         "STATE": "stopped", "CONVERSATIONS": "14", "PENDING": "7", "REWRAPPED": "4", "HELD": "1", "SKIPPED": "2",
         "FAILED": "1", "ALREADY_SERVER": "6", "MESSAGES": "107", "GAPS": "5",
