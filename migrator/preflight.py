@@ -30,6 +30,7 @@ from migrator.core.model import Environment
 from migrator.core.redaction import redact_setting
 from migrator.database import tables
 from migrator.database.clock import apart, database_time
+from migrator.execution.watching import checking
 from migrator.notices import lint, locales, templates, verp
 from migrator.notices.outlets import open_channels
 from migrator.secrets import absolute_url, resolve_text
@@ -93,6 +94,8 @@ def checks(spec: CampaignSpec, *, system: Clock | None = None) -> Iterator[Check
         yield _contained("approvals", partial(_approvals, spec))
     yield _contained("audit log", partial(_audit_log, spec))
     yield _contained("audit anchors", partial(_audit_anchors, spec))
+    if checking.configured(spec):
+        yield _contained("hooks and metrics", lambda: _Finding(checking.look(spec)))
 
 
 def _contained(name: str, look: Callable[[], _Finding]) -> Check:

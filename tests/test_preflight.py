@@ -23,6 +23,7 @@ from migrator.keyservices.local import LocalKeyService
 from migrator.preflight import Check, CheckState
 from migrator.stores import labyrinth_tables
 from tests.campaign_spec import campaign_spec
+from tests.execution.hooks.scripts import script
 from tests.notices.support import PLAIN, own_templates
 from tests.support import operators
 
@@ -482,3 +483,19 @@ def test_notice_templates(home: Path, notify: dict[str, str], files: dict[str, s
     """What would not be sent is found before anybody waits for it, and languages that are not complete."""
     settings = {**notify, **(own_templates(home, **files) if files else {})}
     assert _run(campaign_spec(home, notify=settings))["notice templates"].state.value == state
+
+
+# --- hooks and metrics ---
+
+
+def test_hooks_and_metrics(home: Path) -> None:
+    """Looked at where they are configured, as a run would: what it would refuse is told before the day."""
+    script(home / "hooks", "before-cutover", "true")
+    spec = campaign_spec(home, hooks={"directory": "hooks"}, execution={"metrics_file": "m.prom"})
+    check = _run(spec)["hooks and metrics"]
+    assert (check.state, check.message) == (CheckState.OK, "hooks: before-cutover; metrics file: m.prom")
+    (home / "hooks").chmod(0o777)
+    check = _run(spec)["hooks and metrics"]
+    assert (check.state, check.remedy) == (CheckState.FAIL, f"chmod go-w {home / 'hooks'}")
+    check = _run(campaign_spec(home, execution={"metrics_file": "m.txt"}))["hooks and metrics"]
+    assert (check.state, ".prom" in check.message) == (CheckState.FAIL, True)

@@ -29,6 +29,8 @@ def digest(settings: Settings) -> str:
     for section, keys in _WATCHING.items():
         for key in keys:
             del found[section][key]
+        if not found[section]:
+            del found[section]
     return hashlib.sha256(canonical_json(_without_floats(found))).hexdigest()
 
 

@@ -12,8 +12,13 @@ from migrator.core.clock import parse_time
 from migrator.core.settings import Settings
 
 PREFIX: Final = "MIGRATOR_"
-FROM_HOOKS: Final = "MIGRATOR_HOOK_"
-"""What a run tells its hooks begins with that: one that calls migrator is no mistake."""
+HOOK_PREFIX: Final = "MIGRATOR_HOOK_"
+HOOK_VARIABLES: Final = frozenset(
+    HOOK_PREFIX + name
+    for name in ("NAME", "CAMPAIGN", "ENVIRONMENT", "PLAN_ID", "RUN_ID", "REASON", "DETAIL", "STATE", "CONVERSATIONS",
+                 "PENDING", "REWRAPPED", "HELD", "SKIPPED", "FAILED", "ALREADY_SERVER", "MESSAGES", "GAPS")
+)  # fmt: skip
+"""What a run tells its hooks: one that calls migrator makes no mistake."""
 PROGRAM_VARIABLES: Final = frozenset(
     {"MIGRATOR_CONFIG", "MIGRATOR_OUTPUT", "MIGRATOR_LOG_FORMAT", "MIGRATOR_LOG_LEVEL", "MIGRATOR_COLOR",
      "MIGRATOR_NO_INPUT", "MIGRATOR_NOW", "MIGRATOR_STATS"}

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from migrator.config.keys import FROM_HOOKS, PREFIX, PROGRAM_VARIABLES, Keys, from_text, name_of, nearest, show
+from migrator.config.keys import HOOK_VARIABLES, PREFIX, PROGRAM_VARIABLES, Keys, from_text, name_of, nearest, show
 from migrator.core.errors import ConfigError
 from migrator.core.settings import Settings
 
@@ -71,7 +71,7 @@ class _Reader:
     def environment(self, environ: Mapping[str, str]) -> None:
         """Take the values of the environment."""
         for variable, text in sorted(environ.items()):
-            if not variable.startswith(PREFIX) or variable.startswith(FROM_HOOKS) or variable in PROGRAM_VARIABLES:
+            if not variable.startswith(PREFIX) or variable in PROGRAM_VARIABLES | HOOK_VARIABLES:
                 continue
             dotted = self.keys.variable(variable)
             if dotted is None:

@@ -4,8 +4,8 @@
    is at most 1, and 1 for certain once the run is complete.
 2. How fast: over the newest samples, within `WINDOW`. Time in which a service held the workers up is taken out.
 3. Time left, in this order: none where nobody works; `counting` while nothing is known; `n/a` while the run waits for
-   something of which nobody knows the end, before `KNOWN_FRACTION` is done, or without a rate; `due` once everything
-   that was expected is done; else a number of seconds.
+   something of which nobody knows the end, before `KNOWN_FRACTION` is done, or without a rate; else what is left at
+   that rate, counted from when something was done last; `due` once that is used up, or all that was expected is done.
 """
 
 from collections.abc import Sequence
@@ -109,8 +109,19 @@ class Eta:
     at: datetime | None = None
 
 
-def eta(advance: Advance, found: Rate | None, now: datetime, *, at_work: bool, waiting: bool = False) -> Eta:
-    """The time that is left. `waiting`: the run waits for something of which nobody knows the end."""
+def eta(
+    advance: Advance,
+    found: Rate | None,
+    now: datetime,
+    *,
+    at_work: bool,
+    waiting: bool = False,
+    moved_at: datetime | None = None,
+) -> Eta:
+    """The time that is left. `waiting`: the run waits for something of which nobody knows the end.
+
+    `moved_at`: when something was done last, if that is known.
+    """
     fraction = advance.fraction
     if not at_work or advance.complete:
         return Eta(state=EtaState.NONE)
@@ -122,7 +133,10 @@ def eta(advance: Advance, found: Rate | None, now: datetime, *, at_work: bool, w
         return Eta(state=EtaState.DUE)
     if fraction < KNOWN_FRACTION or found is None or found.per_second <= 0:
         return Eta(state=EtaState.NOT_AVAILABLE)
-    seconds = (advance.total - advance.done) / found.per_second
+    since = max(0.0, (now - moved_at).total_seconds()) if moved_at is not None else 0.0
+    seconds = (advance.total - advance.done) / found.per_second - since
+    if seconds <= 0:
+        return Eta(state=EtaState.DUE)
     if seconds > LONGEST.total_seconds():
         return Eta(state=EtaState.NOT_AVAILABLE)
     return Eta(state=EtaState.VALUE, seconds=seconds, at=now + timedelta(seconds=seconds))

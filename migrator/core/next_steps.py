@@ -114,7 +114,7 @@ def _of_run(situation: Situation, now: datetime) -> Iterator[Step]:
     run_id = situation.run_id
     match situation.stage:
         case Stage.AT_WORK:
-            yield Step(kind="wait", text="the run is at work; `migrator status --watch` follows it")
+            yield Step(kind="wait", text=f"when it is complete: `migrator verify {run_id}`")
         case Stage.KILLED | Stage.STOPPED:
             yield Step(kind="resume", text=f"`migrator resume {run_id}` goes on; `migrator rollback` undoes it")
         case Stage.COMPLETED:

@@ -39,10 +39,12 @@ def cut(campaign: Campaign, run: Run, workers: int) -> list[Shard]:
     ]
     table = tables.shard
     with campaign.database.write("shards") as connection:
-        samples.begin_session(connection, run.run_id, run.generation)
+        committed_at = samples.last_commit(connection, run.run_id)
         connection.execute(table.delete().where(table.c.run_id == run.run_id))
         rows = [(run.run_id, run.generation, shard.shard_no, shard.first_no, shard.last_no, False) for shard in shards]
         insert_rows(connection, table, _COLUMNS, rows)
+        # Shards first, then the run, as every worker does: an old one that still lives is waited for, not deadlocked.
+        samples.begin_session(connection, run.run_id, run.generation, committed_at)
     return shards
 
 

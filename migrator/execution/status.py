@@ -8,6 +8,7 @@ from migrator.campaign import Campaign
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.database import tables
 from migrator.execution.runs import Run, RunSummary, Worked, find, outcome_counts
+from migrator.execution.watching.samples import so_far
 from migrator.lease import LeaseHolder, holder_of
 from migrator.planning import arrivals
 
@@ -15,7 +16,9 @@ from migrator.planning import arrivals
 def summary(campaign: Campaign, run_id: str | None) -> RunSummary:
     """The summary of a run that works, rests or has ended."""
     with campaign.database.read() as connection:
-        return replace(summary_of(connection, find(connection, run_id)), arrivals=arrivals.newest(connection))
+        run = find(connection, run_id)
+        found = summary_of(connection, run, so_far(connection, run) if run.state is RunState.RUNNING else None)
+        return replace(found, arrivals=arrivals.newest(connection))
 
 
 def summary_of(connection: sa.Connection, run: Run, worked: Worked | None = None) -> RunSummary:

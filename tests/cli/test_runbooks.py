@@ -38,6 +38,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "key-compromise": campaigns.executed,
     "kms-outage": campaigns.stopped,
     "key-rotation": campaigns.rotated,
+    "watching-a-run": campaigns.planned,
 }
 """What has happened before somebody opens the runbook; None: everything was imported."""
 STATIONS = ["Symptom", "Check", "Act", "Verify", "Roll back"]

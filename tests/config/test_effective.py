@@ -54,3 +54,10 @@ def test_what_a_homeserver_opens_is_a_rule() -> None:
     assert config.rules_digest(settings(source=dict(given))) == config.rules_digest(
         settings(source={**given, "legal_holds": "elsewhere", "url": "sqlite:///copy.db"})
     )
+
+
+def test_watching_is_no_part_of_the_digest() -> None:
+    """Who wants to see more of a run that stopped need not plan again; what is shown has it all the same."""
+    watched = settings(execution={"metrics_file": "m.prom"}, hooks={"directory": "hooks", "timeout_seconds": 5})
+    assert config.digest(watched) == config.digest(settings())
+    assert config.effective(watched)["hooks"] == {"directory": "hooks", "timeout_seconds": 5}

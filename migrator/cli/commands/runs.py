@@ -42,7 +42,7 @@ def _run_options(function: _F) -> _F:
                      help="Stop, resumable, when more conversations failed; of N% at least 10 may. "
                           "As configured unless given."),
         click.option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH",
-                     help="Keep the run's figures in a file for Prometheus, PATH.prom; as configured unless given."),
+                     help="Keep the run's figures for Prometheus in a file whose name ends in .prom."),
         click.option("--max-rate", type=RATE, metavar="N/s",
                      help="Messages that all workers together move at most; as configured unless given."),
         click.option("--engine", metavar="local|dask:ADDRESS",

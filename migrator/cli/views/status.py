@@ -5,6 +5,7 @@ read on 60 columns and in a log file alike.
 """
 
 import math
+import re
 import textwrap
 from collections.abc import Iterator
 from datetime import datetime
@@ -27,6 +28,8 @@ from migrator.lease import LeaseHolder
 WIDTH: Final = 100
 """Of lines that go to no terminal."""
 _NAME: Final = 12
+_GLUE: Final = "\N{NO-BREAK SPACE}"
+_GLUED: Final = re.compile(r"`[^`]*`|[0-9]+ (?:s|min|h|d)\b(?: [0-9]+ (?:min|h))?(?: ago)?|[0-9:]+ UTC")
 _PHASES: Final = {"rolling_back": "being rolled back", "rolled_back": "rolled back"}
 
 
@@ -135,6 +138,8 @@ def _state(summary: RunSummary, found: Watched, why: str) -> str:
         told = phase if phase == "killed" else f"{state.value}, {phase}"
     if not why or state is RunState.COMPLETED:
         return told
+    if why.startswith(told):
+        return why
     return f"{told}; {why if found.lease is None else why.replace(found.lease.holder, _process(found.lease.holder))}"
 
 
@@ -157,7 +162,7 @@ def _eta(found: Watched) -> str:
         case EtaState.NOT_AVAILABLE:
             return "n/a while it waits" if found.waiting else "n/a: too early to tell"
         case EtaState.DUE:
-            return "due: what was expected is done"
+            return "due: by the estimate it is done"
         case EtaState.VALUE if eta.seconds is not None and eta.at is not None:
             at = format_time(eta.at)
             day = "" if eta.at.date() == found.now.date() else f"{at[:10]} "
@@ -189,11 +194,14 @@ def _hook(found: Watched, call: HookCall) -> str:
 
 
 def _wrapped(name: str, text: str, width: int) -> list[str]:
-    """A name and what it is; long ids and commands are never broken."""
-    return textwrap.wrap(
-        text, max(width, 40), initial_indent=name.ljust(_NAME), subsequent_indent=" " * _NAME,
+    """A name and what it is. Ids are never broken; times and, where there is room, commands neither."""
+    room = max(width, 40) - _NAME
+    text = _GLUED.sub(lambda found: found[0].replace(" ", _GLUE) if len(found[0]) <= room else found[0], text)
+    lines = textwrap.wrap(
+        text, _NAME + room, initial_indent=name.ljust(_NAME), subsequent_indent=" " * _NAME,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def _ago(found: Watched, moment: datetime) -> str:

@@ -143,6 +143,8 @@ run = Table(
     # As of the beginning of its present session: messages that its plan has it move, and how many are dealt with.
     Column("expected", BigInteger),
     Column("earlier", BigInteger, nullable=False, server_default="0"),
+    # Real time at which its present session began.
+    Column("session_at", String(40)),
     # Real time of the last commit of a worker whose shard is forgotten.
     Column("committed_at", String(40)),
 )

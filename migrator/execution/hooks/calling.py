@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final
 
 import structlog
 
 from migrator.campaign import Campaign
-from migrator.config.keys import FROM_HOOKS
+from migrator.config.keys import HOOK_PREFIX
 from migrator.core.errors import DatabaseError, GateError
 from migrator.core.progress import Progress
 from migrator.core.redaction import redact_text
@@ -135,7 +134,7 @@ class Caller:
             **facts,
         }
         return {
-            f"{FROM_HOOKS}{name}": redact_text(text.replace("\0", ""))[:_TEXT_CHARS] for name, text in given.items()
+            f"{HOOK_PREFIX}{name}": redact_text(text.replace("\0", ""))[:_TEXT_CHARS] for name, text in given.items()
         }
 
     def _keep(self, hook: Hook, run_id: str | None, at: datetime, ended: Ended) -> None:
@@ -147,10 +146,9 @@ class Caller:
         if ended.left_out:
             say("hook said more", bytes=ended.left_out)
         say("hook ended", result=ended.result.value, exit_status=ended.exit_status, seconds=round(ended.seconds, 1))
-        record = partial(calls.record, hook=hook.value, ended=ended, plan_id=self._plan_id, run_id=run_id, called_at=at)
         try:
             with self._campaign.database.write("hook-call") as connection:
-                record(connection)
+                calls.record(connection, hook.value, ended, plan_id=self._plan_id, run_id=run_id, called_at=at)
         except DatabaseError as error:
             log.warning("a hook's call is not on record", reason=error.message)
 

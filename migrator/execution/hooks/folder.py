@@ -77,8 +77,9 @@ def _hook_of(entry: Path) -> Hook | None:
     if not known:
         if not executable:
             return None
+        meant = nearest(entry.name, [hook.value for hook in Hook])
         raise ConfigError(
-            f"{entry.parent} holds an executable {show(entry.name)}, which is no hook{nearest(entry.name, list(Hook))}",
+            f"{entry.parent} holds an executable {show(entry.name)}, which is no hook{meant}",
             hint=f"hooks are called {', '.join(Hook)}; helpers of theirs belong into a folder below",
         )
     if not stat.S_ISREG(status.st_mode):

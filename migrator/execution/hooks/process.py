@@ -60,7 +60,7 @@ class _Output:
 
     def lines(self) -> tuple[str, ...]:
         text = self.kept.decode("utf-8", errors="replace")
-        return tuple(_printable(line[:_LINE_CHARS]) for line in text.splitlines() if line.strip())
+        return tuple(_printable(line[:_LINE_CHARS].expandtabs()) for line in text.splitlines() if line.strip())
 
 
 def call(

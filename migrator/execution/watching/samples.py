@@ -13,26 +13,37 @@ from migrator.core.clock import format_time, parse_time
 from migrator.core.estimate import WINDOW, Sample
 from migrator.core.plan import EXTEND, REWRAP
 from migrator.database import tables
+from migrator.execution.runs import Run, Worked
 
 EVERY_SECONDS: Final = 5.0
 _SLOTS: Final = int(WINDOW.total_seconds() / EVERY_SECONDS) + 4
 """The window, and a little more for samples that come late."""
 
 
-def begin_session(connection: sa.Connection, run_id: str, generation: int) -> None:
-    """In the transaction that cuts a session's shards, before those of the earlier one go.
+def last_commit(connection: sa.Connection, run_id: str) -> str | None:
+    """When a worker of a run committed last, as far as its shards know."""
+    shard = tables.shard
+    return connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id))
 
-    Notes what is expected, what is dealt with already, and when somebody committed last; takes the first sample.
+
+def begin_session(connection: sa.Connection, run_id: str, generation: int, committed_at: str | None) -> None:
+    """In the transaction that cuts a session's shards: note what is expected and done, and take the first sample.
+
+    `committed_at`: the last commit that the shards of before knew of, which are forgotten with them.
     """
-    run, shard = tables.run, tables.shard
+    run = tables.run
     plan_id = connection.scalar(sa.select(run.c.plan_id).where(run.c.run_id == run_id))
     expected, left = _expected(connection, str(plan_id), run_id)
-    committed = connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id))
-    values = {"expected": expected, "earlier": max(0, expected - left)}
-    if committed is not None:
-        values["committed_at"] = committed
+    now = datetime.now(UTC)
+    values: dict[str, int | str] = {
+        "expected": expected,
+        "earlier": max(0, expected - left),
+        "session_at": format_time(now),
+    }
+    if committed_at is not None:
+        values["committed_at"] = committed_at
     connection.execute(run.update().where(run.c.run_id == run_id).values(values))
-    take(connection, run_id, generation, 0, messages=0, held_seconds=0.0, at=datetime.now(UTC))
+    take(connection, run_id, generation, 0, messages=0, held_seconds=0.0, at=now)
 
 
 def take(
@@ -66,6 +77,17 @@ def taken(connection: sa.Connection, run_id: str, generation: int) -> list[Sampl
         Sample(at=parse_time(row.at), messages=row.messages, held_seconds=row.held_ms / 1000)
         for row in connection.execute(query)
     ]
+
+
+def so_far(connection: sa.Connection, run: Run) -> Worked | None:
+    """What the session of a run has done that has not ended: by its newest sample, also where it was killed since."""
+    table = tables.run
+    began = connection.scalar(sa.select(table.c.session_at).where(table.c.run_id == run.run_id))
+    newest = max(taken(connection, run.run_id, run.generation), key=lambda sample: sample.at, default=None)
+    if began is None or newest is None:
+        return None
+    seconds = max(0.0, (newest.at - parse_time(began)).total_seconds())
+    return Worked(seconds=seconds, held_seconds=newest.held_seconds, messages=newest.messages)
 
 
 def _expected(connection: sa.Connection, plan_id: str, run_id: str) -> tuple[int, int]:

@@ -111,7 +111,7 @@ def own_summary(campaign: Campaign) -> RunSummary | None:
             run = runs.find(connection, None)
         except UsageError:
             return None
-        return summary_of(connection, run) if run.state not in STAGES else None
+        return summary_of(connection, run, samples.so_far(connection, run)) if run.state not in STAGES else None
 
 
 def limits_of(campaign: Campaign, summary: RunSummary | None) -> dict[str, str]:
@@ -139,16 +139,19 @@ def _watched(connection: sa.Connection, campaign: Campaign, run: Run, summary: R
     )
     rate = estimate.rate(samples.taken(connection, run.run_id, run.generation), now) if at_work else None
     waiting = run.waiting if at_work else None
+    checkpoint = _checkpoint(connection, campaign, run)
     facts = situation(connection, campaign, run, alive=at_work)
     return Watched(
         phase=phase,
         advance=advance,
         planned=summary.pending + sum(count.conversations for count in summary.counts.values()),
         rate=rate,
-        eta=estimate.eta(advance, rate, now, at_work=at_work, waiting=waiting is not None),
+        eta=estimate.eta(
+            advance, rate, now, at_work=at_work, waiting=waiting is not None, moved_at=checkpoint.committed_at
+        ),
         waiting=waiting,
         lease=lease,
-        checkpoint=_checkpoint(connection, campaign, run),
+        checkpoint=checkpoint,
         next=next_steps(facts, campaign.clock.now()),
         limits=limits_of(campaign, summary),
         hook_trouble=last_trouble(connection, run.plan_id),
@@ -179,10 +182,9 @@ def _checkpoint(connection: sa.Connection, campaign: Campaign, run: Run | None) 
     """Kept of earlier sessions in the run's row, of this one in its shards."""
     committed_at = None
     if run is not None:
-        table, shard = tables.run, tables.shard
+        table = tables.run
         kept = connection.scalar(sa.select(table.c.committed_at).where(table.c.run_id == run.run_id))
-        newer = connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run.run_id))
-        committed_at = max(filter(None, (kept, newer)), default=None)
+        committed_at = max(filter(None, (kept, samples.last_commit(connection, run.run_id))), default=None)
     state = tables.audit_state
     log = connection.execute(
         sa.select(state.c.size, state.c.checkpoint_size, state.c.checkpoint_at).where(

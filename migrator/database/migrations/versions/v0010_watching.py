@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Runs of before expect nothing in particular."""
     op.add_column("migrator_run", sa.Column("expected", sa.BigInteger(), nullable=True))
     op.add_column("migrator_run", sa.Column("earlier", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column("migrator_run", sa.Column("session_at", sa.String(length=40), nullable=True))
     op.add_column("migrator_run", sa.Column("committed_at", sa.String(length=40), nullable=True))
     op.add_column("migrator_shard", sa.Column("committed_at", sa.String(length=40), nullable=True))
     op.add_column("migrator_audit_state", sa.Column("checkpoint_at", sa.String(length=40), nullable=True))
@@ -57,5 +58,6 @@ def downgrade() -> None:
     op.drop_column("migrator_audit_state", "checkpoint_at")
     op.drop_column("migrator_shard", "committed_at")
     op.drop_column("migrator_run", "committed_at")
+    op.drop_column("migrator_run", "session_at")
     op.drop_column("migrator_run", "earlier")
     op.drop_column("migrator_run", "expected")
