@@ -7,6 +7,7 @@ identifiers come from outside and must not steer a terminal.
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,20 +89,18 @@ class Output:
 
         In JSON: one document with the entries under `member`; in JSON Lines: events of that `kind`, then a summary.
         """
-        listing = _Listing(self, kind)
-        if self.form == "json":
-            self._write(f'{{"schema":{json.dumps(schema)},{json.dumps(member)}:[', end="")
+        listing = _Listing(self, f'{{"schema":{json.dumps(schema)},{json.dumps(member)}:[', kind)
         yield listing
         if self.form == "json":
-            self._write("]}")
+            self._write("]}" if listing.count else f"{listing.opening}]}}")
         self.event("summary", {"schema": schema, "entries": listing.count})
 
-    def entry(self, kind: str, document: dict[str, Any], lines: Sequence[str], *, first: bool) -> bool:
-        """One entry of a listing."""
+    def entry(self, kind: str, document: dict[str, Any], lines: Sequence[str], *, before: str) -> bool:
+        """One entry of a listing; `before`: what leads to it in a JSON document."""
         if self.form == "human":
             return self._write_lines(lines)
         if self.form == "json":
-            return self._write(("" if first else ",\n") + _json(document), end="")
+            return self._write(before + _json(document), end="")
         return self.event(kind, document)
 
     def _write_lines(self, lines: Sequence[str]) -> bool:
@@ -138,22 +137,32 @@ class Output:
 
 
 class _Listing:
-    def __init__(self, output: Output, kind: str) -> None:
+    """The document is opened with its first entry: what fails before that leaves no half of one."""
+
+    def __init__(self, output: Output, opening: str, kind: str) -> None:
         self._output = output
         self._kind = kind
+        self.opening = opening
         self.count = 0
 
     def add(self, entry: dict[str, Any], *lines: str) -> bool:
         """Show one more; False: nobody reads any more."""
         self.count += 1
-        return self._output.entry(self._kind, entry, lines, first=self.count == 1)
+        return self._output.entry(self._kind, entry, lines, before=self.opening if self.count == 1 else ",\n")
 
 
 def printable(text: str) -> str:
-    """Text that a terminal shows as it is: control characters and lone surrogates become escapes."""
+    """Text that a terminal shows as it is: control characters and lone surrogates become escapes.
+
+    Spaces of any width stay, and the joiners that scripts are written with; what turns the direction of text does not.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if _shown(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _shown(character: str) -> bool:
+    return character.isprintable() or character in "\u200c\u200d" or unicodedata.category(character) == "Zs"
 
 
 def _json(document: dict[str, Any]) -> str:
