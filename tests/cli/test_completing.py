@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -129,7 +130,7 @@ def test_a_command_for_the_address_is_not_run(campaign: Path, monkeypatch: pytes
 def test_a_database_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is offered then."""
     monkeypatch.setattr(offers, "PATIENCE_SECONDS", 0.0)
-    release = offers.threading.Event()
+    release = threading.Event()
     hanging = offers.Offered("run", lambda _: [("run-1", "")] if release.wait(5) else [])
     try:
         assert hanging.shell_complete(click.Context(cli), cli.params[0], "") == []
