@@ -19,7 +19,8 @@ from migrator.cli import session
 from tests.bench.test_bench import result
 from tests.cli.campaigns import TODAY
 from tests.cli.running import Program, every_command
-from tests.cli.transcripts.playing import Stages, rewriting, scenes
+from tests.cli.transcripts import readme
+from tests.cli.transcripts.playing import Stages, held, play, scenes
 
 FOLDER = Path(__file__).parent / "transcripts"
 COMMANDS = [name for name, command in every_command() if not isinstance(command, click.Group)]
@@ -74,8 +75,15 @@ def test_a_transcript_is_what_the_program_says(
     for scene in scenes(text):
         monkeypatch.chdir(stages.enter(scene.stage))
         parts.append(scene.play(program, stages.folder))
-    played = "\n".join(parts)
-    if rewriting():
-        path.write_text(played, encoding="utf-8")
-    else:
-        assert played == text
+    held(path, text, "\n".join(parts))
+
+
+@pytest.mark.usefixtures("today")
+def test_the_recorded_session_of_the_readme(stages: Stages, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is played like any transcript, and is what the program says."""
+    monkeypatch.setattr(session, "operator", lambda: "operator")
+    monkeypatch.chdir(stages.enter("collected"))
+    text = readme.SESSION
+    lines = [line[2:] for line in text.splitlines() if line.startswith("$ ")]
+    assert len(lines) >= 5
+    held(readme.PATH, text, play(lines, program, stages.folder))

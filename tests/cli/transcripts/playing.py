@@ -3,7 +3,8 @@
 A transcript has scenes; the first line of each names where the campaign stands (`campaign: executed`, see `BEGINS`). A
 line that begins with `$ migrator` is typed; what follows is what comes of it: standard output, then each line of
 standard error behind `! `, then `[12]` if the exit status is not 0. PLAN, RUN, CONVERSATION and ACCOUNT stand for the
-newest plan and run, a migrated conversation, and an account that was told. `| head -n 3` is understood.
+newest plan and run, a migrated conversation, and an account that was told. `| head -n 3` and
+`| cut -c 1-80` are understood.
 
 What differs from call to call is replaced by what does not: see `settled`.
 """
@@ -13,8 +14,9 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -108,9 +110,7 @@ class Scene:
 
     def play(self, program: Program, folder: Path) -> str:
         """The text anew, as the program has it now; the campaign stands at the stage already."""
-        settle = Settler(folder)
-        calls = ["\n".join(settle.call(line, program)) for line in self.lines]
-        return f"campaign: {self.stage}\n\n" + "\n\n".join(calls) + "\n"
+        return f"campaign: {self.stage}\n\n{play(self.lines, program, folder)}"
 
 
 def scenes(text: str) -> list[Scene]:
@@ -122,22 +122,32 @@ def scenes(text: str) -> list[Scene]:
     ]
 
 
-class Settler:
-    """Plays lines in a folder; the same random name gets the same settled name in all of them."""
+def play(lines: Sequence[str], program: Program, folder: Path, today: date | None = None) -> str:
+    """Lines that are typed in a folder, each with what comes of it."""
+    settle = Settler(folder, today)
+    return "\n\n".join("\n".join(settle.call(line, program)) for line in lines) + "\n"
 
-    def __init__(self, folder: Path) -> None:
+
+class Settler:
+    """Plays lines in a folder; the same random name gets the same settled name in all of them.
+
+    `today`: what day it is there, if the days that are shown follow from it; they are shown as if it were `TODAY`'s.
+    """
+
+    def __init__(self, folder: Path, today: date | None = None) -> None:
         self._folder = folder
+        self._shift = date.fromisoformat(campaigns.TODAY[:10]) - today if today is not None else timedelta(0)
         self._names: dict[str, str] = {}
 
     def call(self, line: str, program: Program) -> Iterator[str]:
         """A line and what came of it."""
-        typed, _, head = line.partition(" | head -n ")
+        typed, _, pipe = line.partition(" | ")
         words = [VALUES[word](self._folder) if word in VALUES else word for word in shlex.split(typed)]
         assert words[0] == "migrator", f"not a command of ours: {line}"
         done = program(*words[1:])
         shown = list(self._shown(done, pretty="json" in words))
         yield f"$ {line}"
-        yield from (shown[: int(head)] if head else shown)
+        yield from piped(shown, pipe)
 
     def _shown(self, done: Done, *, pretty: bool) -> Iterator[str]:
         out = json.dumps(json.loads(done.out), indent=2, ensure_ascii=False) if pretty and done.out else done.out
@@ -152,7 +162,11 @@ class Settler:
         line = _RANDOM.sub(lambda match: self._name(match[0]), line)
         for pattern, replacement in _MEASURED:
             line = pattern.sub(replacement, line)
-        return line
+        return _DAY.sub(self._day, line) if self._shift else line
+
+    def _day(self, match: re.Match[str]) -> str:
+        day = date(int(match[1]), int(match[3]), int(match[4])) + self._shift
+        return f"{day:%Y}{match[2]}{day:%m}{match[2]}{day:%d}"
 
     def _name(self, found: str) -> str:
         """As long as what it stands for, as far as that goes: columns stay where they are."""
@@ -166,6 +180,7 @@ _RANDOM: Final = re.compile(
     r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # UUIDs
     r"|(?<![0-9A-Za-z])[0-9a-f]{8,}(?![0-9A-Za-z])"  # ids, digests, references
 )
+_DAY: Final = re.compile(r"(?<![0-9])(20\d\d)(-?)([01]\d)\2([0-3]\d)(?=T|\b)")
 _MEASURED: Final = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -180,6 +195,24 @@ _MEASURED: Final = [
         (r"[\d,]+ bytes, \d+ s for", "N bytes, T for"),
     )
 ]
+
+
+def piped(lines: Sequence[str], pipe: str) -> Sequence[str]:
+    """What `head -n N` or `cut -c 1-N` lets through."""
+    if pipe.startswith("head -n "):
+        return lines[: int(pipe.removeprefix("head -n "))]
+    if pipe.startswith("cut -c 1-"):
+        return [line[: int(pipe.removeprefix("cut -c 1-"))].rstrip() for line in lines]
+    assert not pipe, f"nothing here knows {pipe!r}"
+    return lines
+
+
+def held(path: Path, text: str, played: str) -> None:
+    """What stands in a file is what was played; or it is written anew, if that is wanted."""
+    if rewriting():
+        path.write_text(path.read_text(encoding="utf-8").replace(text, played), encoding="utf-8")
+    else:
+        assert played == text
 
 
 def rewriting() -> bool:
