@@ -3,6 +3,7 @@
 `examples` are command lines as an operator types them, with what each does; tests parse them, and man pages have them.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import click
 
 from migrator.cli.formatting import Example, Page, PageContext
 from migrator.cli.options import global_options
+from migrator.cli.streams import forget
 from migrator.core.errors import ExitStatus
 
 MEANINGS: Final[dict[ExitStatus, str]] = {
@@ -49,6 +51,16 @@ class _WithGlobals(click.Command):
         """Called once, when the command is made."""
         self.global_options = global_options(root=root)
         self.params = [*self.params, *self.global_options]
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Where a help page is written, too: a reader that goes away, as in `--help | head -1`, ends it."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError:
+            forget(sys.stdout)
+            raise click.exceptions.Exit(0) from None
 
     def first_sentence(self) -> str:
         """What the command does, for lists of commands and the names of man pages."""

@@ -3,7 +3,6 @@
 What is not one of ours is a bug in migrator: its place is shown, its message is not, as that may hold anything.
 """
 
-import errno
 import traceback
 from collections.abc import Callable
 
@@ -54,18 +53,12 @@ def guarded(output: Callable[[], Output], call: Callable[[], object]) -> int:
         return report(output(), code="terminated", status=ExitStatus.TERMINATED, message="terminated",
                       hint="the same command does what is left", changed="what was committed is kept")  # fmt: skip
     except BaseException as error:  # noqa: BLE001 - the outermost frame: what arrives here is a bug, and is told as one
-        return 0 if _nobody_reads(error) else _bug(output(), error)
+        return _bug(output(), error)
     return int(returned) if isinstance(returned, int) else 0
 
 
 class Terminated(BaseException):
     """SIGTERM arrived while no run was to be brought to a checkpoint."""
-
-
-def _nobody_reads(error: BaseException) -> bool:
-    """`migrator --help | head -1`: click has seen that the pipe is closed, and only wants to end."""
-    cause = error.__context__
-    return isinstance(error, SystemExit) and isinstance(cause, OSError) and cause.errno == errno.EPIPE
 
 
 def _bug(output: Output, error: BaseException) -> int:

@@ -71,6 +71,7 @@ for title, commands in SECTIONS.items():
 def run(arguments: Sequence[str]) -> int:
     """One call of the program; its exit status."""
     session = Session()
+    session.begin()  # what goes wrong before the options are read is logged as it should be, too
     return guarded(
         lambda: session.output,
         lambda: cli.main(list(arguments), prog_name="migrator", standalone_mode=False, obj=session),

@@ -5,8 +5,8 @@ identifiers come from outside and must not steer a terminal.
 """
 
 import json
-import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import click
 
 from migrator import __version__
 from migrator.cli.options import OutputFormat
+from migrator.cli.streams import forget
 from migrator.core.errors import UsageError
 
 EVENTS_SCHEMA = "migrator.events/1"
@@ -35,6 +36,28 @@ class View:
     lines: Sequence[str]
 
 
+class TableLine(str):
+    """A line of a table. It knows how wide the table is, and its cells by header (none: it is the line of headers)."""
+
+    __slots__ = ("cells", "widest")
+    widest: int
+    cells: Sequence[tuple[str, str]]
+
+    def __new__(cls, text: str, *, widest: int, cells: Sequence[tuple[str, str]]) -> "TableLine":
+        """A text that remembers."""
+        line = super().__new__(cls, text)
+        line.widest = widest
+        line.cells = cells
+        return line
+
+    def record(self) -> Iterator[str]:
+        """The same below each other, for a terminal that is too narrow for the table."""
+        width = max((len(header) for header, _ in self.cells), default=0)
+        yield from (f"{header:{width}}  {cell}" for header, cell in self.cells if cell)
+        if self.cells:
+            yield ""
+
+
 class Listing(Protocol):
     """Takes the entries of a long result one by one."""
 
@@ -44,11 +67,18 @@ class Listing(Protocol):
 
 
 class Output:
-    """Standard output in one of three forms."""
+    """Standard output in one of three forms. `columns`: of the terminal, if it is one.
 
-    def __init__(self, form: OutputFormat, *, color: bool, stream: TextIO | None = None) -> None:
+    A line for people is written as a line, however long: the terminal breaks it where it ends, and an id that is copied
+    from there is whole. Only tables that are too wide are laid out anew.
+    """
+
+    def __init__(
+        self, form: OutputFormat, *, color: bool, columns: int | None = None, stream: TextIO | None = None
+    ) -> None:
         self.form = form
         self.color = color
+        self._columns = columns
         self._stream = stream if stream is not None else sys.stdout
         self._open = True
         self._introduced = False
@@ -92,24 +122,26 @@ class Output:
 
         In JSON: one document with the entries under `member`; in JSON Lines: events of that `kind`, then a summary.
         """
-        listing = _Listing(self, kind)
-        if self.form == "json":
-            self._write(f'{{"schema":{json.dumps(schema)},{json.dumps(member)}:[', end="")
+        listing = _Listing(self, f'{{"schema":{json.dumps(schema)},{json.dumps(member)}:[', kind)
         yield listing
         if self.form == "json":
-            self._write("]}")
+            self._write("]}" if listing.count else f"{listing.opening}]}}")
         self.event("summary", {"schema": schema, "entries": listing.count})
 
-    def entry(self, kind: str, document: dict[str, Any], lines: Sequence[str], *, first: bool) -> bool:
-        """One entry of a listing."""
+    def entry(self, kind: str, document: dict[str, Any], lines: Sequence[str], *, before: str) -> bool:
+        """One entry of a listing; `before`: what leads to it in a JSON document."""
         if self.form == "human":
             return self._write_lines(lines)
         if self.form == "json":
-            return self._write(("" if first else ",\n") + _json(document), end="")
+            return self._write(before + _json(document), end="")
         return self.event(kind, document)
 
     def _write_lines(self, lines: Sequence[str]) -> bool:
-        return all(self._write(self._colored(printable(line))) for line in lines)
+        return all(self._write(self._colored(printable(part))) for line in lines for part in self._fitting(line))
+
+    def _fitting(self, line: str) -> Iterable[str]:
+        narrow = self._columns is not None and isinstance(line, TableLine) and line.widest > self._columns
+        return line.record() if narrow and isinstance(line, TableLine) else [line]
 
     def _colored(self, line: str) -> str:
         """A line's first word decides its colour, so that no colour codes pass through texts."""
@@ -130,10 +162,10 @@ class Output:
             yield
         except BrokenPipeError:
             self._open = False
-            _forget(self._stream)
+            forget(self._stream)
         except OSError as error:
             self._open = False
-            _forget(self._stream)
+            forget(self._stream)
             raise UsageError(
                 f"the result can't be written to standard output: {error.strerror}",
                 hint="give it somewhere to go, and ask again",
@@ -142,33 +174,33 @@ class Output:
 
 
 class _Listing:
-    def __init__(self, output: Output, kind: str) -> None:
+    """The document is opened with its first entry: what fails before that leaves no half of one."""
+
+    def __init__(self, output: Output, opening: str, kind: str) -> None:
         self._output = output
         self._kind = kind
+        self.opening = opening
         self.count = 0
 
     def add(self, entry: dict[str, Any], *lines: str) -> bool:
         """Show one more; False: nobody reads any more."""
         self.count += 1
-        return self._output.entry(self._kind, entry, lines, first=self.count == 1)
+        return self._output.entry(self._kind, entry, lines, before=self.opening if self.count == 1 else ",\n")
 
 
 def printable(text: str) -> str:
-    """Text that a terminal shows as it is: control characters and lone surrogates become escapes."""
+    """Text that a terminal shows as it is: control characters and lone surrogates become escapes.
+
+    Spaces of any width stay, and the joiners that scripts are written with; what turns the direction of text does not.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if _shown(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _shown(character: str) -> bool:
+    return character.isprintable() or character in "\u200c\u200d" or unicodedata.category(character) == "Zs"
 
 
 def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
-
-
-def _forget(stream: TextIO) -> None:
-    """Let the interpreter's last flush go nowhere instead of complaining."""
-    try:
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, stream.fileno())
-        os.close(descriptor)
-    except (OSError, ValueError):
-        return

@@ -44,7 +44,9 @@ class Session:
     @cached_property
     def output(self) -> Output:
         """Standard output in the form that was asked for."""
-        return Output(self.options.output, color=self.color(sys.stdout.isatty()))
+        terminal = sys.stdout.isatty()
+        columns = shutil.get_terminal_size().columns if terminal else None
+        return Output(self.options.output, color=self.color(terminal), columns=columns)
 
     def color(self, terminal: bool) -> bool:
         """Whether to colour what goes to a stream. See no-color.org."""

@@ -33,7 +33,7 @@ def _name(parameter: click.Parameter) -> str:
     """As it is typed: the long name of an option, the metavar of an argument."""
     if isinstance(parameter, click.Option):
         return max(parameter.opts, key=len)
-    return (parameter.metavar or parameter.human_readable_name).strip("[]")
+    return (parameter.metavar or parameter.human_readable_name).strip("[]…")
 
 
 def _nearest(possibilities: Sequence[str] | None) -> str:

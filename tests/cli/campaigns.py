@@ -41,9 +41,9 @@ def spec_of(folder: Path) -> CampaignSpec:
     return CampaignSpec(settings=settings, directory=folder, clock=FixedClock(RUN), actor="tester")
 
 
-def collected(folder: Path) -> None:
+def collected(folder: Path, shape: Shape = SHAPE) -> None:
     """Store, campaign, notices sent, everything handed in and imported; `hand-in/late` is still to come."""
-    world = World(SHAPE)
+    world = World(shape)
     write_store(world, f"sqlite:///{folder / 'store.db'}")
     path = folder / "migrator.toml"
     config.write_example(path, {"campaign.name": NAME})

@@ -1,9 +1,13 @@
 """Tests of migrator.cli.command: global options everywhere, help that ends with exit statuses."""
 
+import shlex
+from pathlib import Path
+
 import click
 import pytest
 
-from migrator.cli.command import MEANINGS
+from migrator.cli.command import MEANINGS, Command, Group
+from migrator.cli.session import Session
 from migrator.core.errors import ExitStatus, MigratorError
 from tests.cli.running import Program, every_command
 
@@ -73,3 +77,67 @@ def test_every_error_ends_in_a_documented_status() -> None:
         return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
 
     assert {kind.exit_status for kind in tree(MigratorError)} <= set(MEANINGS)
+
+
+LEAVES = [name for name, command in COMMANDS.items() if not isinstance(command, click.Group)]
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_every_command_has_examples_that_parse(name: str, folder: Path) -> None:
+    """Each is of this command, and click takes its arguments: an option that is renamed takes its examples along."""
+    command = COMMANDS[name]
+    assert isinstance(command, Command)
+    assert command.examples, "give it examples=((command line, what it does), …)"
+    for line, does in command.examples:
+        assert does
+        assert not does.endswith(".")
+        words = shlex.split(line.removeprefix('eval "$(').removesuffix(')"').partition(" > ")[0])
+        assert " ".join(words[: len(name.split())]) == name
+        assert parsed(words[1:], folder).command is command
+
+
+def parsed(words: list[str], folder: Path) -> click.Context:
+    """The context of the command that the words name, arguments and options taken, nothing called."""
+    ctx = COMMANDS["migrator"].make_context("migrator", list(words), obj=Session())
+    while isinstance(ctx.command, click.Group):
+        rest = [*ctx._protected_args, *ctx.args]
+        name, command, rest = ctx.command.resolve_command(ctx, rest)
+        assert command is not None
+        make_files(command, rest, folder)
+        ctx = command.make_context(name, rest, parent=ctx)
+    return ctx
+
+
+def make_files(command: click.Command, words: list[str], folder: Path) -> None:
+    """What an example reads has to be there."""
+    if any(isinstance(p.type, click.Path) and p.type.exists for p in command.params):
+        for word in words:
+            if not word.startswith("-"):
+                (folder / word).mkdir(exist_ok=True) if word.endswith("/") else (folder / word).touch()
+
+
+def test_an_example_that_does_not_parse_is_found(folder: Path) -> None:
+    """The test above can fail."""
+    with pytest.raises(click.NoSuchOption):
+        parsed(["plan", "--sav", "p.json"], folder)
+
+
+def test_the_help_groups_commands_by_what_somebody_wants_to_do(program: Program) -> None:
+    """In the order of a campaign; each command once, whole, within 80 columns."""
+    out = program("--help").out
+    root = COMMANDS["migrator"]
+    assert isinstance(root, Group)
+    places = [out.index(f"\n{title}:\n") for title in root.sections]
+    assert places == sorted(places)
+    assert sorted(name for names in root.sections.values() for name in names) == sorted(root.commands)
+    assert "..." not in out.split("Options:")[0].replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_help_fits_the_terminal(columns: int, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for what must stay whole: command lines, and words that are longer than the line."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name in COMMANDS:
+        for line in program(*name.split()[1:], "--help").out.splitlines():
+            whole = line.startswith(("  migrator ", "  eval ")) or len(line.split()) <= 2
+            assert whole or len(line) <= min(columns, 80), (name, line)

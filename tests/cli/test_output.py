@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -92,5 +93,12 @@ def test_colours_are_of_states_alone() -> None:
 def test_no_text_steers_the_terminal(text: str) -> None:
     """Identifiers come from outside: escapes, line breaks and lone surrogates show as what they are."""
     shown = printable(text)
-    assert shown.isprintable()
+    assert {unicodedata.category(c) for c in shown} & {"Cc", "Cs", "Cn", "Co", "Zl", "Zp"} == set()
+    assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff")
     shown.encode()
+
+
+def test_spaces_and_joiners_of_scripts_stay() -> None:
+    """A notice in Hindi, and a time with a narrow space, read as they are."""
+    text = "12:00\u202fAM क्\u200dष"
+    assert printable(text) == text

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from migrator.cli import session
+from migrator.core.clock import SystemClock
 from tests.cli import campaigns
 from tests.cli.running import Program
+from tests.cli.transcripts import readme
+from tests.cli.transcripts.playing import held, play
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -90,7 +94,7 @@ def test_completion(shell: str, program: Program) -> None:
 
 
 def test_the_demo_leads_to_commands_that_work(program: Program, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It verifies itself, says what to try next, and all of that can be tried; made again, it is as new."""
+    """It verifies itself, and what it says to try works; made again, it is as new, and as the README shows it."""
     done = program("demo", "demo", "-q")
     assert done.status == 0
     assert "no mismatch" in done.out
@@ -107,11 +111,17 @@ def test_the_demo_leads_to_commands_that_work(program: Program, folder: Path, mo
     assert program("execute", campaigns.newest_plan(folder / "demo")).status == 10
     monkeypatch.chdir(folder)
     (folder / "demo" / "mine.txt").write_text("mine", encoding="utf-8")
+    today = SystemClock().now().date()
     again = program("demo", "demo", "-q", "-o", "json").json
     assert again == {
         "schema": "migrator.demo/1", "ok": True, "directory": "demo", "conversations": 400, "messages": 20000,
     }  # fmt: skip
     assert (folder / "demo" / "mine.txt").exists()
+    monkeypatch.chdir(folder / "demo")
+    monkeypatch.setattr(session, "operator", lambda: "operator")
+    monkeypatch.setenv("MIGRATOR_NOW", f"{today}T12:00:00Z")
+    lines = [line[2:] for line in readme.TOUR.splitlines() if line.startswith("$ ")]
+    held(readme.PATH, readme.TOUR, play(lines, program, folder / "demo", today))
 
 
 def test_the_demo_leaves_other_folders_alone(program: Program, folder: Path) -> None:

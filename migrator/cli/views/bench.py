@@ -3,7 +3,7 @@
 from migrator.bench import BenchResult
 from migrator.cli.output import View
 from migrator.cli.progress import duration
-from migrator.cli.views.text import table
+from migrator.cli.views.text import counted, table
 
 
 def measured(result: BenchResult) -> View:
@@ -106,9 +106,10 @@ def _lines(result: BenchResult) -> list[str]:
     ]
     if result.forecast is not None:
         plan = result.forecast
-        lines.append("")
-        lines.append(
-            f"plan {plan.plan_id}: {plan.messages:,} messages in {plan.conversations:,} conversations would take about "
-            f"{duration(plan.seconds)} and {plan.key_service_calls:,} calls of the key service"
-        )
+        what = f"{counted(plan.messages, 'message')} in {counted(plan.conversations, 'conversation')}"
+        calls = counted(plan.key_service_calls, "call")
+        lines += [
+            "",
+            f"plan {plan.plan_id}: {what} would take about {duration(plan.seconds)} and {calls} to the key service",
+        ]
     return lines
