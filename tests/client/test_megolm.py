@@ -13,6 +13,7 @@ from migrator.campaign import Campaign
 from migrator.client.exporting import ExportHeader
 from migrator.client.megolm import MEGOLM, RoomSession, sessions_of_file, write_sessions
 from migrator.client.signing import Signer
+from migrator.core.encoding import b64url_encode
 from migrator.core.export import ExportKind
 from migrator.core.model import Device
 from migrator.database import tables
@@ -32,8 +33,6 @@ SECOND = "!second:lab"
 @pytest.fixture
 def bench(tmp_path: Path) -> RoomBench:
     """Alice's device ALICEPHONE is known, and so is a consent service."""
-    from migrator.core.encoding import b64url_encode
-
     issuers = {"consent": b64url_encode(CONSENT_KEY.public_key().public_bytes_raw())}
     bench = RoomBench(tmp_path, authorization={"quorum": "any_participant", "issuers": issuers})
     bench.rooms.devices_by_id["ALICEPHONE"] = Device(

@@ -245,7 +245,6 @@ def test_an_event_that_is_met_again_is_no_replay_of_itself() -> None:
     row = sending.row(1, sending.send())
     scheme = MegolmScheme()
     [claim] = scheme.claims([row])
-    assert claim is not None
     for holder, expected in (((1, "$1"), ("t", b"x")), ((2, "$2"), GapReason.REPLAY)):
         results: list[tuple[str, bytes] | GapReason] = [("t", b"x")]
         assert settle(scheme, [row], results, lambda _, holder=holder: {claim: holder}) == []

@@ -1,5 +1,6 @@
 """Keys that an operator brings in: sealed unopened, once, counted apart; what is not taken says why."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from migrator.core.encoding import b64url_decode
 from migrator.core.errors import UsageError
 from migrator.core.imports import ImportResult
 from migrator.core.limits import LIMITS
+from migrator.core.megolm_export import FOOTER, HEADER, pbkdf2
 from migrator.core.outcomes import RefusalReason, Refused
 from migrator.core.secret import Secret
 from migrator.core.signatures import read_token
@@ -144,7 +146,6 @@ def test_keys_are_derived_once_a_worker(bench: RoomBench, campaign: Campaign, mo
         (key_file([]).replace("BEGIN", "BEGUN").encode(), "malformed"),
         (key_file([]).replace("\n", "\n!", 1).encode(), "malformed"),
         (key_file([]).encode()[:-40], "malformed"),
-        (key_file([], rounds=1).replace("AAAAAQ", "f////w").encode(), "malformed"),
     ],
 )
 def test_what_is_no_key_export_is_refused(bench: RoomBench, campaign: Campaign, content: bytes, reason: str) -> None:
@@ -158,10 +159,6 @@ def test_what_is_no_key_export_is_refused(bench: RoomBench, campaign: Campaign, 
 
 def test_too_many_rounds_are_refused_as_too_large(bench: RoomBench, campaign: Campaign) -> None:
     """2^31 of them: nobody's worker is to compute these."""
-    import base64
-
-    from migrator.core.megolm_export import FOOTER, HEADER
-
     body = b"\x01" + bytes(32) + (2**31).to_bytes(4) + bytes(64)
     text = f"{HEADER}\n{base64.b64encode(body).decode()}\n{FOOTER}"
     assert [r.reason for r in bring(campaign, saved(bench, text)).refused] == [RefusalReason.TOO_LARGE]
@@ -200,8 +197,6 @@ def test_a_backup_is_completed_by_the_source(bench: RoomBench, campaign: Campaig
     bench.send(sending, range(20))
     backup = Backup(sending)
     if way == "passphrase":
-        from migrator.core.megolm_export import pbkdf2
-
         backup.store_secret(pbkdf2(b"phrase", b"salt", 3, 32), algorithm="m.pbkdf2", salt="salt", iterations=3)
     bench.rooms.backups[ALICE] = backup
     secret = Secret(b"phrase" if way == "passphrase" else recovery_key(b"\x11" * 32).encode())
@@ -231,16 +226,15 @@ def test_a_backup_key_that_opens_nothing_is_a_refused_part(bench: RoomBench, cam
         {"recovery_key": Secret(b"key")},
         {"passphrase": None, "recovery_key": Secret(b"key")},
         {"passphrase": None},
-        {"passphrase": b"\xff".decode("latin-1").encode("latin-1").decode("utf-8", "surrogateescape")},
+        {"passphrase": Secret(b"\xff")},
+        {"passphrase": Secret(b"nul\0")},
+        {"passphrase": Secret(b"x" * (LIMITS.passphrase_bytes + 1))},
     ],
 )
 def test_what_makes_no_sense_together(bench: RoomBench, campaign: Campaign, given: dict[str, Any]) -> None:
     """Says so before anything is read."""
     path = saved(bench, key_file([]))
-    secret = Secret(b"\xff") if isinstance(given.get("passphrase"), str) else Secret(PASSPHRASE.encode())
-    settled = {"account_id": ALICE, "recovery_key": None, "passphrase": secret} | {
-        name: value for name, value in given.items() if not isinstance(value, str)
-    }
+    settled = {"account_id": ALICE, "recovery_key": None, "passphrase": Secret(PASSPHRASE.encode())} | given
     with pytest.raises(UsageError):
         bring_in(campaign, [path], **settled)
     assert bench.all(tables.export) == []
@@ -248,12 +242,9 @@ def test_what_makes_no_sense_together(bench: RoomBench, campaign: Campaign, give
 
 def test_neither_secret_nor_both_is_no_way_to_a_backup(campaign: Campaign) -> None:
     """One of the two, or no account."""
-    for given in (
-        {"passphrase": Secret(b"a"), "recovery_key": Secret(b"b")},
-        {"passphrase": None, "recovery_key": None},
-    ):
+    for secret, other in ((Secret(b"a"), Secret(b"b")), (None, None)):
         with pytest.raises(UsageError):
-            bring_in(campaign, [], account_id=ALICE, **given)
+            bring_in(campaign, [], account_id=ALICE, passphrase=secret, recovery_key=other)
 
 
 def test_mailboxes_have_no_such_keys(bench: RoomBench) -> None:
@@ -262,7 +253,7 @@ def test_mailboxes_have_no_such_keys(bench: RoomBench) -> None:
         bring(campaign, saved(bench, key_file([])))
 
 
-def test_a_backup_is_called_by_a_name(bench: RoomBench, campaign: Campaign) -> None:
+def test_a_backup_is_called_by_a_name(campaign: Campaign) -> None:
     """A result names files: what is none has a name in brackets."""
     [refused] = bring(campaign, passphrase=None, recovery_key=Secret(b"k"), account_id="@x:lab").refused
     assert refused.file == BACKUP

@@ -126,7 +126,6 @@ def test_pitfall_1_a_redacted_event_is_never_opened(redacted: object) -> None:
     [result] = opened(ring_of(sending.entry()), row)
     assert result is (GapReason.REDACTED if redacted is True else GapReason.MALFORMED)
     assert opened({}, sending.row(1, None, redacted=True, algorithm=None)) == [GapReason.REDACTED]
-    assert MegolmScheme().claims([row]) == [None]
 
 
 def test_pitfall_2_a_message_says_what_it_uses_up() -> None:
@@ -135,12 +134,11 @@ def test_pitfall_2_a_message_says_what_it_uses_up() -> None:
     first, second = sending.send(), sending.send()
     rows = [
         sending.row(1, first), sending.row(9, first, sender_id=MALLORY), sending.row(2, second),
-        other.row(3, other.send()), sending.row(4, b"?"),
+        other.row(3, other.send()),
     ]  # fmt: skip
     claims = MegolmScheme().claims(rows)
     assert claims[0] == claims[1]
-    assert claims[4] is None
-    assert len(set(claims)) == 4
+    assert len(set(claims)) == 3
 
 
 @pytest.mark.parametrize(
