@@ -102,8 +102,10 @@ def strict_json_items(text: str, *, max_depth: int, max_chars: int) -> Iterator[
             raise ValueError("not JSON, or an item that is too long") from None
         except RecursionError:
             raise ValueError("JSON nested too deeply") from None
-        _check_depth(window[:length], max_depth)
-        _check_surrogates(value)
+        item = window[:length]
+        _check_depth(item, max_depth)
+        if "\\u" in item:
+            _check_surrogates(value)
         yield value
         position = _after_space(text, position + length)
         more = text.startswith(",", position)
