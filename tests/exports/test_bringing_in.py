@@ -120,11 +120,10 @@ def test_it_opens_when_it_is_needed(bench: RoomBench, campaign: Campaign) -> Non
 def test_keys_are_derived_once_a_worker(bench: RoomBench, campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once a unit, also where what an export gave is no longer kept."""
     derived: list[int] = []
-    real = megolm_keys.pbkdf2
 
     def counting(passphrase: bytes, salt: bytes, rounds: int, length: int) -> bytes:
         derived.append(rounds)
-        return real(passphrase, salt, rounds, length)
+        return pbkdf2(passphrase, salt, rounds, length)
 
     monkeypatch.setattr(megolm_keys, "pbkdf2", counting)
     monkeypatch.setattr("migrator.exports.opening.MAX_ENTRIES", 0)

@@ -70,9 +70,9 @@ class Backup:
         """Put the backup's key into secret storage under a storage key."""
         iv = bytes(16)
         described = _secret(key, "", iv, bytes(32))
-        description = {"algorithm": STORAGE_ALGORITHM, "iv": b64_encode(iv), "mac": described["mac"]}
+        description: dict[str, Any] = {"algorithm": STORAGE_ALGORITHM, "iv": b64_encode(iv), "mac": described["mac"]}
         if passphrase:
-            description["passphrase"] = passphrase  # type: ignore[assignment] - an object among texts
+            description["passphrase"] = passphrase
         self.account_data[DEFAULT_KEY] = json.dumps({"key": "k1"})
         self.account_data[KEY_DESCRIPTION + "k1"] = json.dumps(description)
         text = b64_encode(self.secret_key.to_bytes()) if secret is None else secret

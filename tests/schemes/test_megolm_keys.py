@@ -8,6 +8,7 @@ import pytest
 
 from migrator.core.encoding import canonical_json
 from migrator.core.limits import LIMITS
+from migrator.core.megolm_export import pbkdf2
 from migrator.schemes import megolm_keys
 from migrator.schemes.megolm import MegolmScheme
 from migrator.schemes.megolm_keys import KeyLines
@@ -81,11 +82,10 @@ def test_what_is_no_session_in_a_file_costs_itself() -> None:
 def test_keys_of_a_file_are_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often the file is read, until as many others came in between as are remembered."""
     asked: list[int] = []
-    real = megolm_keys.pbkdf2
 
     def counting(passphrase: bytes, salt: bytes, rounds: int, length: int) -> bytes:
         asked.append(rounds)
-        return real(passphrase, salt, rounds, length)
+        return pbkdf2(passphrase, salt, rounds, length)
 
     monkeypatch.setattr(megolm_keys, "pbkdf2", counting)
     monkeypatch.setattr(megolm_keys, "MAX_DERIVED", 2)

@@ -57,7 +57,7 @@ class Sending:
         """An entry of a key export that knows the session from an index on."""
         exported = InboundGroupSession(self._first).export_at(index)
         assert exported is not None
-        made = {
+        made: dict[str, Any] = {
             "algorithm": ALGORITHM,
             "forwarding_curve25519_key_chain": [],
             "room_id": self.room_id,
