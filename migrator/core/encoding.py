@@ -36,7 +36,7 @@ def b64url_decode(text: str) -> bytes:
 
 
 def b64_decode(text: str) -> bytes:
-    """Standard base64 (RFC 4648, section 4), padded or not; `ValueError` for anything else.
+    """Standard base64 (RFC 4648, section 4), padded or not; `ValueError` for anything else, also odd trailing bits.
 
     Matrix writes no padding (specification, appendix "Unpadded Base64") and has decoders take it.
     """
@@ -44,9 +44,12 @@ def b64_decode(text: str) -> bytes:
     if len(text) - len(bare) > 2:
         raise ValueError("not base64")
     try:
-        return binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
-    except (binascii.Error, ValueError):
+        data = binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
+    except ValueError:
         raise ValueError("not base64") from None
+    if b64_encode(data) != bare:
+        raise ValueError("not canonical base64")
+    return data
 
 
 def b64_encode(data: bytes) -> str:
@@ -99,8 +102,10 @@ def strict_json_items(text: str, *, max_depth: int, max_chars: int) -> Iterator[
             raise ValueError("not JSON, or an item that is too long") from None
         except RecursionError:
             raise ValueError("JSON nested too deeply") from None
-        _check_depth(window[:length], max_depth)
-        _check_surrogates(value)
+        item = window[:length]
+        _check_depth(item, max_depth)
+        if "\\u" in item:
+            _check_surrogates(value)
         yield value
         position = _after_space(text, position + length)
         more = text.startswith(",", position)

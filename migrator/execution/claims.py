@@ -54,11 +54,9 @@ def settle(
         if not isinstance(result, GapReason) or result is GapReason.UNVERIFIED_SENDER
     ]
     claims = scheme.claims([rows[place] for place in places])
-    held = dict(holders([claim for claim in claims if claim is not None]))
+    held = dict(holders(claims))
     made: list[Made] = []
     for place, claim in zip(places, claims, strict=True):
-        if claim is None:
-            continue
         at = rows[place][0], rows[place][1]
         if held.get(claim, at) != at:
             results[place] = GapReason.REPLAY

@@ -1,8 +1,8 @@
 """Keys that an operator brings in for an account whose client can't export: sealed unopened, recorded as brought in.
 
-Two things come in this way (formats, section 3): a standard Matrix key export file with its passphrase, and what leads to the
-account's server-side key backup, a recovery key or the passphrase of secret storage. Neither is opened here: both go
-sealed to the campaign's recipient key into an export of that account, and what they hold shows when they are needed.
+Two things come in this way (formats, section 3): a standard Matrix key export file with its passphrase, and what leads
+to the account's server-side key backup, a recovery key or the passphrase of secret storage. Neither is opened here:
+both go sealed to the campaign's recipient key into an export of that account, and what they hold shows when needed.
 
 1. No device signed such an export. Its manifest is an unsecured JWS (RFC 7515, appendix A.5), which the import of
    archives never takes; row, event and counts say who brought it in.

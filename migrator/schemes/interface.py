@@ -66,9 +66,10 @@ class Scheme(Protocol):
         """Open the messages of several conversations in one pass: for each unit one result a row, in its order."""
         ...
 
-    def claims(self, rows: Sequence[MessageRow]) -> list[bytes | None]:
-        """What each of some rows of one conversation uses up if it opens, whoever sent it; None: it can't open.
+    def claims(self, rows: Sequence[MessageRow]) -> list[bytes]:
+        """What each of some rows of one conversation uses up, whoever sent it.
 
-        Asked only where the scheme `makes_claims`. Who is first has it: execution remembers that, the scheme does not.
+        Asked only where the scheme `makes_claims`, of rows that it opened, or would have but for their sender. Who is
+        first has a claim: execution remembers that, the scheme does not.
         """
         ...

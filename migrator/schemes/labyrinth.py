@@ -121,9 +121,9 @@ class LabyrinthScheme:
             start += len(rows)
         return split
 
-    def claims(self, rows: Sequence[MessageRow]) -> list[bytes | None]:
-        """Nothing: a message key opens any number of messages."""
-        return [None] * len(rows)
+    def claims(self, rows: Sequence[MessageRow]) -> list[bytes]:
+        """Never asked: a message key opens any number of messages."""
+        raise NotImplementedError("Labyrinth's messages use nothing up")
 
 
 @dataclass(slots=True)

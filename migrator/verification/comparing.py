@@ -206,20 +206,14 @@ def _rightful(
     """
     if not scheme.makes_claims:
         return [None] * len(results)
-    claims = [
-        None if isinstance(result, GapReason) else claim
-        for claim, result in zip(scheme.claims(work.rows), results, strict=True)
-    ]
-    held = holders_of(connection, work.examined.item.conversation_no, (claim for claim in claims if claim is not None))
-    rightful: list[bool | None] = []
-    for row, stored, claim in zip(work.rows, work.stored, claims, strict=True):
-        holder = None if claim is None else held.get(claim)
-        if claim is None:
-            rightful.append(None)
-        elif isinstance(stored, str):
-            rightful.append(holder is None)
-        else:
-            rightful.append(holder == (row[0], row[1]))
+    opened = [place for place, result in enumerate(results) if isinstance(result, tuple)]
+    claims = scheme.claims([work.rows[place] for place in opened])
+    held = holders_of(connection, work.examined.item.conversation_no, claims)
+    rightful: list[bool | None] = [None] * len(results)
+    for place, claim in zip(opened, claims, strict=True):
+        row, holder = work.rows[place], held.get(claim)
+        is_gap = isinstance(work.stored[place], str)
+        rightful[place] = holder is None if is_gap else holder == (row[0], row[1])
     return rightful
 
 

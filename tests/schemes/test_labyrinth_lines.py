@@ -30,7 +30,7 @@ def part(*entries: dict[str, Any]) -> bytes:
 
 def line_by_line(plaintext: bytes) -> list[KeyEntry] | None:
     """What the parser makes of a part; None where it refuses a line."""
-    entries = []
+    entries: list[KeyEntry] = []
     for line in part_lines(plaintext, LIMITS.key_line_bytes):
         if isinstance(line, ValueError):
             return None
