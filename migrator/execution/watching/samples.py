@@ -23,7 +23,9 @@ _SLOTS: Final = int(WINDOW.total_seconds() / EVERY_SECONDS) + 4
 def last_commit(connection: sa.Connection, run_id: str) -> str | None:
     """When a worker of a run committed last, as far as its shards know."""
     shard = tables.shard
-    return connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id))
+    query = sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id)
+    newest: str | None = connection.scalar(query)
+    return newest
 
 
 def begin_session(connection: sa.Connection, run_id: str, generation: int, committed_at: str | None) -> None:
