@@ -79,7 +79,7 @@ def test_whole_conversations(url: str) -> None:
 def test_whole_conversations_but_for_what_came_later(url: str) -> None:
     """From the millisecond on that is named; what claims no possible time goes with the rest."""
     times = sorted(place[1] for place in places(url, GROUP))
-    with closing(LabyrinthStore.open_eraser(url)) as eraser:
+    with closing(LabyrinthStore.open_eraser(SourceSettings(url=url))) as eraser:
         assert eraser.count_all([GROUP], times[0]) == 0
         assert eraser.count_all([GROUP], times[20]) == 20
         eraser.erase_all([GROUP], times[20])
