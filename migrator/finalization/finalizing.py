@@ -1,12 +1,14 @@
 """Makes a campaign final, or shreds what stayed sealed; killed at any instant it goes on when it is called again.
 
 1. Gates, in the transaction that makes the row. From then on nothing can be rolled back.
-2. The source: what readers see, message by message (`retiring`), or all that is left (`shredding`).
+2. The source: what readers see, message by message (`retiring`), or all that is left (`shredding`); where the source's
+   own tools delete, the finalisation waits for them (`by_hand`).
 3. With what was migrated go the sealed exports, and, if no export had to stay, the recipient keys: nobody opens
    anything of this campaign any more.
 4. The last transaction: state, the `source.retired` event. Then the certificate, from the rows.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +24,7 @@ from migrator.core.clock import format_time
 from migrator.core.errors import GateError
 from migrator.core.progress import Progress
 from migrator.database import tables
-from migrator.finalization import certificate, retiring, shredding, state
+from migrator.finalization import by_hand, certificate, retiring, shredding, state
 from migrator.finalization.gates import require_confirmed, require_final, require_grace_over, require_source
 from migrator.finalization.state import Finalization, Progressed, What
 from migrator.lease import Lease
@@ -70,6 +72,8 @@ def finalize(
         progress.phase("shredding" if sealed else "retiring", total=None, unit="messages")
         eraser = open_eraser(campaign)
         try:
+            if not eraser.unaided:
+                (by_hand.shred if sealed else by_hand.retire)(work, eraser)
             (shredding.shred if sealed else retiring.retire)(work, eraser, progress)
         finally:
             eraser.close()
@@ -116,7 +120,9 @@ def _refuse_attachments(campaign: Campaign, connection: sa.Connection) -> None:
 def _has_more(campaign: Campaign, connection: sa.Connection, what: What) -> bool:
     """Whether something may go now that had to stay before: a hold was released, or something new came."""
     if what is What.SEALED:
-        return any(page.ids for page in shredding.pages(campaign, connection))
+        with closing(open_eraser(campaign)) as eraser:
+            pages = shredding.pages(campaign, connection)
+            return any(page.ids and (eraser.unaided or eraser.count_all(page.ids)) for page in pages)
     return any(page.numbers for page in retiring.pages(campaign, connection, 0)) or _has_exports(campaign, connection)
 
 

@@ -33,12 +33,17 @@ class Sealed:
 def pages(campaign: Campaign, connection: sa.Connection) -> Iterator[Sealed]:
     """What is left in the source, a page at a time; conversations without messages have nothing to go."""
     for population in campaign.store.population():
-        remaining = iter([conversation for conversation in population if conversation.messages])
+        remaining = iter(candidates(connection, population))
         while page := list(islice(remaining, PAGE)):
-            unretired = _unretired(connection, [conversation.conversation_id for conversation in page])
-            candidates = [c for c in page if c.conversation_id not in unretired and not c.fault]
-            held = held_of(campaign, candidates)
-            yield Sealed([c.conversation_id for c in candidates if c.conversation_id not in held], len(held))
+            held = held_of(campaign, page)
+            yield Sealed([c.conversation_id for c in page if c.conversation_id not in held], len(held))
+
+
+def candidates(connection: sa.Connection, population: Sequence[Conversation]) -> list[Conversation]:
+    """Those that have messages and stayed sealed, or were retired: under a hold or not."""
+    found = [conversation for conversation in population if conversation.messages and not conversation.fault]
+    unretired = _unretired(connection, [conversation.conversation_id for conversation in found])
+    return [conversation for conversation in found if conversation.conversation_id not in unretired]
 
 
 def shred(work: Finalization, eraser: Eraser, progress: Progress) -> None:
@@ -49,7 +54,7 @@ def shred(work: Finalization, eraser: Eraser, progress: Progress) -> None:
         work.update(connection, kept_conversations=0)  # counted anew by each walk: holds come and go
     with work.campaign.database.read() as connection:
         for page in pages(work.campaign, connection):
-            if page.ids:
+            if page.ids and eraser.unaided:
                 count = eraser.count_all(page.ids)
                 work.announce({"ids": page.ids, "count": count})
                 _erase(work, eraser, page.ids, count)
