@@ -1,7 +1,8 @@
 """Makes a campaign final, or shreds what stayed sealed; killed at any instant it goes on when it is called again.
 
 1. Gates, in the transaction that makes the row. From then on nothing can be rolled back.
-2. The source: what readers see, message by message (`retiring`), or all that is left (`shredding`).
+2. The source: what readers see, message by message (`retiring`), or all that is left (`shredding`); where the source's
+   own tools delete, the finalisation waits for them (`by_hand`).
 3. With what was migrated go the sealed exports, and, if no export had to stay, the recipient keys: nobody opens
    anything of this campaign any more.
 4. The last transaction: state, the `source.retired` event. Then the certificate, from the rows.
@@ -22,7 +23,7 @@ from migrator.campaign import Campaign, located_source
 from migrator.core.clock import format_time
 from migrator.core.progress import Progress
 from migrator.database import tables
-from migrator.finalization import certificate, retiring, shredding, state
+from migrator.finalization import by_hand, certificate, retiring, shredding, state
 from migrator.finalization.gates import (
     require_all_decided,
     require_confirmed,
@@ -77,6 +78,8 @@ def finalize(
         progress.phase("shredding" if sealed else "retiring", total=None, unit="messages")
         eraser = open_eraser(campaign)
         try:
+            if not eraser.unaided:
+                (by_hand.shred if sealed else by_hand.retire)(work, eraser)
             (shredding.shred if sealed else retiring.retire)(work, eraser, progress)
         finally:
             eraser.close()
@@ -127,7 +130,8 @@ def _has_more(campaign: Campaign, connection: sa.Connection, what: What) -> bool
     """Whether something may go now that had to stay before: a hold was released, or something new came."""
     if what is What.SEALED:
         with closing(open_eraser(campaign)) as eraser:
-            return any(page.ids for page in shredding.pages(campaign, connection, eraser))
+            pages = shredding.pages(campaign, connection, eraser)
+            return any(p.ids and (eraser.unaided or eraser.count_all(p.ids, p.before)) for p in pages)
     return any(page.numbers for page in retiring.pages(campaign, connection, 0)) or _has_exports(campaign, connection)
 
 

@@ -107,7 +107,9 @@ def _retire_page(work: Finalization, eraser: Eraser, page: Visible, progress: Pr
             return
         found = [(page.numbers[number], sent_at, message_id) for number, sent_at, message_id in batch]
         count = eraser.count(found)
-        if count:
+        if count and not eraser.unaided:
+            eraser.erase(found)  # a hold was released since: it says what is left to be done
+        elif count:
             numbers = sorted({number for number, _, _ in batch})
             first = None if after is None else list(after)
             work.announce({"after": first, "to": list(batch[-1]), "count": count, "numbers": numbers})

@@ -49,12 +49,10 @@ def pages(campaign: Campaign, connection: sa.Connection, eraser: Eraser) -> Iter
     """What is left in the source, a page at a time; conversations without messages have nothing to go."""
     before = grace_end(campaign)
     for population in campaign.store.population():
-        remaining = iter([conversation for conversation in population if conversation.messages])
+        remaining = iter(candidates(connection, population))
         while page := list(islice(remaining, PAGE)):
-            unretired = _unretired(connection, [conversation.conversation_id for conversation in page])
-            candidates = [c for c in page if c.conversation_id not in unretired and not c.fault]
-            held = held_of(campaign, candidates)
-            free = [c for c in candidates if c.conversation_id not in held]
+            held = held_of(campaign, page)
+            free = [c for c in page if c.conversation_id not in held]
             decided = left_out.decided_among(connection, [c.conversation_id for c in free])
             announced = [c for c in free if c.conversation_id in decided]
             late = {c.conversation_id: _late(eraser, c, before) for c in announced}
@@ -65,6 +63,13 @@ def pages(campaign: Campaign, connection: sa.Connection, eraser: Eraser) -> Iter
                 unannounced=len(free) - len(announced),
                 late=sum(late.values()),
             )
+
+
+def candidates(connection: sa.Connection, population: Sequence[Conversation]) -> list[Conversation]:
+    """Those that have messages and stayed sealed, or were retired: under a hold or not."""
+    found = [conversation for conversation in population if conversation.messages and not conversation.fault]
+    unretired = _unretired(connection, [conversation.conversation_id for conversation in found])
+    return [conversation for conversation in found if conversation.conversation_id not in unretired]
 
 
 def _late(eraser: Eraser, conversation: Conversation, before: int) -> int:
@@ -86,7 +91,7 @@ def shred(work: Finalization, eraser: Eraser, progress: Progress) -> None:
         work.update(connection, kept_conversations=0, kept_unannounced=0, kept_messages=0)
     with work.campaign.database.read() as connection:
         for page in pages(work.campaign, connection, eraser):
-            if page.ids:
+            if page.ids and eraser.unaided:
                 count = eraser.count_all(page.ids, page.before)
                 work.announce({"ids": page.ids, "before": page.before, "count": count})
                 _erase(work, eraser, page.ids, page.before, count)

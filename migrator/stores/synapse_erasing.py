@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 import sqlalchemy as sa
 
 from migrator.core.errors import KEPT, SourceError
+from migrator.core.export import MAX_SENT_AT
 from migrator.core.settings import SourceSettings
 from migrator.lookups import rows_among
 from migrator.stores import synapse_rows as meaning
@@ -60,23 +61,27 @@ class SynapseEraser:
         """Make sure that they are gone."""
         self._require_none(self.count(places))
 
-    def count_all(self, conversation_ids: Sequence[str]) -> int:
-        """How many messages of some rooms still have their ciphertext."""
-        return sum(self._count_room(room_id) for room_id in identifiers(conversation_ids))
+    def count_all(self, conversation_ids: Sequence[str], before: int | None = None) -> int:
+        """How many messages of some rooms still have their ciphertext; `before`: but for later ones."""
+        return sum(self._count_room(room_id, before) for room_id in identifiers(conversation_ids))
 
-    def erase_all(self, conversation_ids: Sequence[str]) -> None:
+    def erase_all(self, conversation_ids: Sequence[str], before: int | None = None) -> None:
         """Make sure that they are gone."""
-        self._require_none(self.count_all(conversation_ids))
+        self._require_none(self.count_all(conversation_ids, before))
 
     def close(self) -> None:
         """Let go of connections."""
         self._database.close()
 
-    def _count_room(self, room_id: str) -> int:
+    def _count_room(self, room_id: str, before: int | None) -> int:
         total, after = 0, None
         while True:
             rows = self._database.run(partial(_of_room, room_id=room_id, after=after))
-            total += sum(meaning.has_ciphertext(text) for _, text in rows)
+            total += sum(
+                meaning.has_ciphertext(text)
+                for _, sent_at, text in rows
+                if before is None or not before <= sent_at <= MAX_SENT_AT
+            )
             if len(rows) < _AT_ONCE:
                 return total
             after = rows[-1][0]
@@ -103,7 +108,7 @@ def _of_events(connection: sa.Connection, event_ids: Sequence[str]) -> list[tupl
 
 def _of_room(connection: sa.Connection, room_id: str, after: int | None) -> list[tuple[Any, ...]]:
     query = (
-        sa.select(events.c.stream_ordering, event_json.c.json)
+        sa.select(events.c.stream_ordering, events.c.origin_server_ts, event_json.c.json)
         .join(event_json, event_json.c.event_id == events.c.event_id)
         .where(events.c.room_id == room_id, events.c.type == ENCRYPTED)
         .order_by(events.c.stream_ordering)
