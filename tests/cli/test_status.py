@@ -17,7 +17,6 @@ import pytest
 
 from migrator import lease
 from migrator.campaign import open_campaign
-from migrator.cli.commands import runs as commands
 from migrator.cli.output import Output
 from migrator.cli.screen import Screen
 from migrator.cli.status_signal import tell_on_signal
@@ -236,7 +235,7 @@ def test_watching_ends_with_the_work(program: Program, campaign: Path, monkeypat
         if len(waited) == 3:
             campaigns.change(campaign, "UPDATE migrator_run SET state = 'stopped', stop_reason = 'max_duration'")
 
-    monkeypatch.setattr(commands.time, "sleep", sleep)
+    monkeypatch.setattr("migrator.cli.commands.runs.time.sleep", sleep)
     with open_campaign(campaigns.spec_of(campaign)) as opened, lease.hold(opened, purpose="execute"):
         done = program("status", "--watch", "--interval", "30s")
     assert waited == [30.0] * 3
@@ -253,7 +252,7 @@ def test_watching_for_programs(program: Program, campaign: Path, monkeypatch: py
     campaigns.change(campaign, "UPDATE migrator_run SET state = 'running', stop_reason = NULL")
     with open_campaign(campaigns.spec_of(campaign)) as opened, lease.hold(opened, purpose="execute"):
         free = "UPDATE migrator_lease SET holder = NULL"
-        monkeypatch.setattr(commands.time, "sleep", lambda _: campaigns.change(campaign, free))
+        monkeypatch.setattr("migrator.cli.commands.runs.time.sleep", lambda _: campaigns.change(campaign, free))
         events = program("status", "--watch", "-o", "jsonl").events
     assert [(event["type"], event.get("phase")) for event in events] == [
         ("version", None), ("status", "working"), ("summary", "killed"),
@@ -320,7 +319,7 @@ def test_asked_by_a_signal_a_process_tells(capfd: pytest.CaptureFixture[str]) ->
     """On standard error, each time, whatever goes wrong; afterwards the signal does what it did before."""
     before = signal.getsignal(signal.SIGUSR1)
     answers: list[Callable[[], list[str]]] = [lambda: ["first", "\x1b[2J"], _away, _broken]
-    told = []
+    told: list[bool] = []
 
     def lines() -> list[str]:
         try:
