@@ -165,6 +165,8 @@ def test_a_complete_run() -> None:
     assert "state       completed\n" in text
     assert "1,000 of 1,000 conversations; 100,000 of 100,000\n            messages (100.0 %)" in text
     assert text.endswith("next        verify\n            finalize")
+    fewer = replace(found, advance=Advance(done=9_000, total=100_000, complete=True))
+    assert "9,000 messages\n            processed, expected 100,000\n" in shown(summary, fewer, "")
 
 
 def test_more_than_was_expected_is_said_in_words() -> None:

@@ -169,7 +169,8 @@ def test_a_file_that_can_not_be_written_any_more_is_told_once(written: Written, 
             clock.append(seconds)
             observer.look(messages=1, held_seconds=0.0, waiting=None)
         assert len(notes.notes) == 1
-        assert "can't be written" in notes.notes[0]
+        assert "can't be watched" in notes.notes[0]
+        assert "m.prom" in notes.notes[0]
         path.parent.mkdir()
         clock.append(300.0)
         observer.look(messages=1, held_seconds=0.0, waiting=None)

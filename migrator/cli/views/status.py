@@ -150,6 +150,8 @@ def _progress(summary: RunSummary, found: Watched) -> str:
         return f"{conversations}; messages are not counted yet"
     if advance.exceeds:
         return f"{conversations}; expected {counted(advance.total, 'message')}, processed {advance.done:,}"
+    if advance.complete and advance.done != advance.total:
+        return f"{conversations}; {counted(advance.done, 'message')} processed, expected {advance.total:,}"
     share = f" ({math.floor(1000 * (advance.fraction or 0.0)) / 10:.1f} %)" if advance.total else ""
     return f"{conversations}; {advance.done:,} of {counted(advance.total, 'message')}{share}"
 
