@@ -29,7 +29,7 @@ WIDTH: Final = 100
 """Of lines that go to no terminal."""
 _NAME: Final = 12
 _GLUE: Final = "\N{NO-BREAK SPACE}"
-_GLUED: Final = re.compile(r"`[^`]*`|[0-9]+ (?:s|min|h|d)\b(?: [0-9]+ (?:min|h))?(?: ago)?|[0-9:]+ UTC")
+_GLUED: Final = re.compile(r"`[^`]*`|[0-9]+ (?:s|min|h|d)\b(?: [0-9]+ (?:min|h))?(?: ago)?|[0-9:]+ UTC|\([0-9.]+ %\)")
 _PHASES: Final = {"rolling_back": "being rolled back", "rolled_back": "rolled back"}
 
 
