@@ -202,13 +202,13 @@ class ExecutionSettings(_Section):
     max_gap_fraction: float = Field(default=0.05, ge=0, le=1)
     max_failures: Annotated[str, AfterValidator(_share)] = "1%"
     max_rate: Annotated[str, AfterValidator(_rate)] | None = None
-    metrics_file: str | None = None
+    metrics_file: str | None = Field(default=None, min_length=1)
 
 
 class HooksSettings(_Section):
     """An operator's own programs that a run calls, and how long each may take."""
 
-    directory: str | None = None
+    directory: str | None = Field(default=None, min_length=1)
     timeout_seconds: int = Field(default=60, ge=1, le=3600)
 
 

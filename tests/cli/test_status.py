@@ -17,7 +17,6 @@ import pytest
 
 from migrator import lease
 from migrator.campaign import open_campaign
-from migrator.cli.commands import runs as commands
 from migrator.cli.output import Output
 from migrator.cli.screen import Screen
 from migrator.cli.status_signal import tell_on_signal
@@ -166,6 +165,8 @@ def test_a_complete_run() -> None:
     assert "state       completed\n" in text
     assert "1,000 of 1,000 conversations; 100,000 of 100,000\n            messages (100.0 %)" in text
     assert text.endswith("next        verify\n            finalize")
+    fewer = replace(found, advance=Advance(done=9_000, total=100_000, complete=True))
+    assert "9,000 messages\n            processed, expected 100,000\n" in shown(summary, fewer, "")
 
 
 def test_more_than_was_expected_is_said_in_words() -> None:
@@ -236,7 +237,7 @@ def test_watching_ends_with_the_work(program: Program, campaign: Path, monkeypat
         if len(waited) == 3:
             campaigns.change(campaign, "UPDATE migrator_run SET state = 'stopped', stop_reason = 'max_duration'")
 
-    monkeypatch.setattr(commands.time, "sleep", sleep)
+    monkeypatch.setattr("migrator.cli.commands.runs.time.sleep", sleep)
     with open_campaign(campaigns.spec_of(campaign)) as opened, lease.hold(opened, purpose="execute"):
         done = program("status", "--watch", "--interval", "30s")
     assert waited == [30.0] * 3
@@ -253,7 +254,7 @@ def test_watching_for_programs(program: Program, campaign: Path, monkeypatch: py
     campaigns.change(campaign, "UPDATE migrator_run SET state = 'running', stop_reason = NULL")
     with open_campaign(campaigns.spec_of(campaign)) as opened, lease.hold(opened, purpose="execute"):
         free = "UPDATE migrator_lease SET holder = NULL"
-        monkeypatch.setattr(commands.time, "sleep", lambda _: campaigns.change(campaign, free))
+        monkeypatch.setattr("migrator.cli.commands.runs.time.sleep", lambda _: campaigns.change(campaign, free))
         events = program("status", "--watch", "-o", "jsonl").events
     assert [(event["type"], event.get("phase")) for event in events] == [
         ("version", None), ("status", "working"), ("summary", "killed"),
@@ -320,7 +321,7 @@ def test_asked_by_a_signal_a_process_tells(capfd: pytest.CaptureFixture[str]) ->
     """On standard error, each time, whatever goes wrong; afterwards the signal does what it did before."""
     before = signal.getsignal(signal.SIGUSR1)
     answers: list[Callable[[], list[str]]] = [lambda: ["first", "\x1b[2J"], _away, _broken]
-    told = []
+    told: list[bool] = []
 
     def lines() -> list[str]:
         try:

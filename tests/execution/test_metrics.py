@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,24 +12,49 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from migrator.core.errors import ConfigError
 from migrator.core.lifecycle import RunState
-from migrator.execution import metrics, status
+from migrator.database import tables
+from migrator.execution import metrics, runs
 from migrator.execution.coordinator import RunOptions
+from migrator.execution.runs import RunSummary
 from migrator.execution.watching import snapshot
 from migrator.execution.watching.observer import Observer
 from tests.execution.bench import Bench
 from tests.execution.hooks.test_calling import Notes
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench_in(folder: Path) -> Bench:
     """A campaign in which one conversation moves and one doesn't."""
-    made = Bench(tmp_path / "campaign")
+    made = Bench(folder)
     for owner, answer in (("alice", "grant"), ("bob", "refuse")):
         made.account(owner, answer=answer)
         name = made.thread(owner, "x")
         made.messages(name, range(3))
         made.keys(owner, [name])
     return made
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Such a campaign, without a plan."""
+    return bench_in(tmp_path / "campaign")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A run that is complete, and the file that it left."""
+
+    bench: Bench
+    summary: RunSummary
+    text: str
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """Made once, for those who only look at it."""
+    folder = tmp_path_factory.mktemp("written")
+    bench = bench_in(folder / "campaign")
+    summary = bench.run(metrics_file=folder / "migrator.prom")
+    return Written(bench, summary, (folder / "migrator.prom").read_text())
 
 
 def read(text: str) -> dict[str, Metric]:
@@ -50,11 +76,9 @@ def value(found: dict[str, Metric], name: str, **labels: str) -> float:
     return float(samples[0])
 
 
-def test_a_complete_run(bench: Bench, tmp_path: Path) -> None:
+def test_a_complete_run(written: Written) -> None:
     """Written by `execute`; what Prometheus reads is what the run came to."""
-    path = tmp_path / "migrator.prom"
-    summary = bench.run(metrics_file=path)
-    found = read(path.read_text())
+    found, summary = read(written.text), written.summary
     assert value(found, "migrator_run_info", campaign="bench", run_id=summary.run_id, plan_id=summary.plan_id) == 1
     assert value(found, "migrator_run_state", state="completed") == 1
     assert sum(s.value for s in found["migrator_run_state"].samples) == 1
@@ -72,17 +96,14 @@ def test_a_complete_run(bench: Bench, tmp_path: Path) -> None:
     assert "migrator_run_remaining_seconds" not in found, "what is not known is left out"
 
 
-def test_each_sample_says_whose_it_is(bench: Bench, tmp_path: Path) -> None:
+def test_each_sample_says_whose_it_is(written: Written) -> None:
     """The files of several campaigns lie side by side; nobody is named in them."""
-    path = tmp_path / "migrator.prom"
-    bench.run(metrics_file=path)
-    text = path.read_text()
-    for family in read(text).values():
+    for family in read(written.text).values():
         assert all(sample.labels["campaign"] == "bench" for sample in family.samples)
-    assert not re.search("alice|bob|in-", text)
+    assert not re.search("alice|bob|in-", written.text)
 
 
-def test_anybody_reads_it_and_it_is_always_whole(bench: Bench, tmp_path: Path) -> None:
+def test_anybody_reads_it_and_it_is_always_whole(tmp_path: Path) -> None:
     """Mode 0644 whatever the umask; another file takes the name; nothing is left beside it."""
     path = tmp_path / "out" / "migrator.prom"
     path.parent.mkdir()
@@ -102,15 +123,22 @@ def test_anybody_reads_it_and_it_is_always_whole(bench: Bench, tmp_path: Path) -
     with pytest.raises(OSError, match="directory"):
         metrics.write(path, "# three\n")
     assert list(path.parent.iterdir()) == [path]
-    assert bench.folder.exists()
 
 
 @pytest.mark.parametrize("name", ["metrics.txt", "metrics", ".prom", "nowhere/m.prom", "folder.prom"])
-def test_a_file_that_nobody_would_read_is_refused(bench: Bench, tmp_path: Path, name: str) -> None:
-    """Before anything is written."""
+def test_a_file_that_nobody_would_read_is_refused(tmp_path: Path, name: str) -> None:
+    """No name that node-exporter reads, or no place that can be written."""
     (tmp_path / "folder.prom").mkdir()
     with pytest.raises(ConfigError, match="metrics file"):
-        bench.run(metrics_file=tmp_path / name)
+        metrics.require_writable(tmp_path / name)
+
+
+def test_a_run_does_not_begin_without_its_file(bench: Bench, tmp_path: Path) -> None:
+    """Refused before anything is written."""
+    plan = bench.plan().plan_id
+    with pytest.raises(ConfigError, match="metrics file"):
+        bench.run(plan, metrics_file=tmp_path / "metrics.txt")
+    assert bench.all(tables.run) == []
 
 
 def test_as_configured(bench: Bench) -> None:
@@ -127,14 +155,13 @@ def test_as_configured(bench: Bench) -> None:
     assert read((bench.folder / "m.prom").read_text())
 
 
-def test_a_file_that_can_not_be_written_any_more_is_told_once(bench: Bench, tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_written_any_more_is_told_once(written: Written, tmp_path: Path) -> None:
     """And the run goes on."""
     path = tmp_path / "out" / "m.prom"
     path.parent.mkdir()
-    bench.run()
     notes, clock = Notes(), [0.0]
-    with bench.open() as campaign, campaign.database.read() as connection:
-        run = status.find(connection, None)
+    with written.bench.open() as campaign, campaign.database.read() as connection:
+        run = runs.find(connection, None)
         observer = Observer(campaign, RunOptions(metrics_file=path), notes, run.plan_id, monotonic=lambda: clock[-1])
         observer.begun(run)
         path.parent.rmdir()
@@ -142,7 +169,8 @@ def test_a_file_that_can_not_be_written_any_more_is_told_once(bench: Bench, tmp_
             clock.append(seconds)
             observer.look(messages=1, held_seconds=0.0, waiting=None)
         assert len(notes.notes) == 1
-        assert "can't be written" in notes.notes[0]
+        assert "can't be watched" in notes.notes[0]
+        assert "m.prom" in notes.notes[0]
         path.parent.mkdir()
         clock.append(300.0)
         observer.look(messages=1, held_seconds=0.0, waiting=None)
@@ -150,20 +178,17 @@ def test_a_file_that_can_not_be_written_any_more_is_told_once(bench: Bench, tmp_
     assert len(notes.notes) == 1
 
 
-def test_names_are_escaped(bench: Bench) -> None:
+def test_names_are_escaped(written: Written) -> None:
     """Whatever a label holds, the parser gets it back."""
-    summary = bench.run()
     odd = 'a"b\\c\nd'
-    with bench.open() as campaign:
-        found = read(metrics.render(odd, summary, snapshot.watch(campaign, summary)))
+    with written.bench.open() as campaign:
+        found = read(metrics.render(odd, written.summary, snapshot.watch(campaign, written.summary)))
     assert found["migrator_run_info"].samples[0].labels["campaign"] == odd
 
 
-def test_the_rules_of_the_runbook_name_metrics_that_exist(bench: Bench, tmp_path: Path) -> None:
+def test_the_rules_of_the_runbook_name_metrics_that_exist(written: Written) -> None:
     """Whoever copies them is not left with an alert that never fires."""
     runbook = Path(__file__).parent.parent.parent / "runbooks" / "watching-a-run.md"
     named = set(re.findall(r"migrator_(?:run|metrics|audit|lease)_[a-z_]+", runbook.read_text(encoding="utf-8")))
-    path = tmp_path / "migrator.prom"
-    bench.run(metrics_file=path)
     assert len(named) >= 6
-    assert named <= read(path.read_text()).keys()
+    assert named <= read(written.text).keys()

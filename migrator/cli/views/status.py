@@ -29,7 +29,7 @@ WIDTH: Final = 100
 """Of lines that go to no terminal."""
 _NAME: Final = 12
 _GLUE: Final = "\N{NO-BREAK SPACE}"
-_GLUED: Final = re.compile(r"`[^`]*`|[0-9]+ (?:s|min|h|d)\b(?: [0-9]+ (?:min|h))?(?: ago)?|[0-9:]+ UTC")
+_GLUED: Final = re.compile(r"`[^`]*`|[0-9]+ (?:s|min|h|d)\b(?: [0-9]+ (?:min|h))?(?: ago)?|[0-9:]+ UTC|\([0-9.]+ %\)")
 _PHASES: Final = {"rolling_back": "being rolled back", "rolled_back": "rolled back"}
 
 
@@ -150,6 +150,8 @@ def _progress(summary: RunSummary, found: Watched) -> str:
         return f"{conversations}; messages are not counted yet"
     if advance.exceeds:
         return f"{conversations}; expected {counted(advance.total, 'message')}, processed {advance.done:,}"
+    if advance.complete and advance.done != advance.total:
+        return f"{conversations}; {counted(advance.done, 'message')} processed, expected {advance.total:,}"
     share = f" ({math.floor(1000 * (advance.fraction or 0.0)) / 10:.1f} %)" if advance.total else ""
     return f"{conversations}; {advance.done:,} of {counted(advance.total, 'message')}{share}"
 

@@ -75,9 +75,11 @@ class Observer:
             failure = error
             raise
         finally:
-            if self._run is not None:
-                self._end(self._run, failure)
-            self._hooks.close()
+            try:
+                if self._run is not None:
+                    self._end(self._run, failure)
+            finally:
+                self._hooks.close()
 
     def begun(self, run: Run) -> None:
         """The run is this session's."""
@@ -93,18 +95,42 @@ class Observer:
             self._hooks.throttled(self._run.run_id, waiting)
         self._waiting = waiting
         self._hooks.settle()
+        try:
+            self._sample(self._run, messages, held_seconds)
+            self._keep_figures(self._run)
+        except (MigratorError, OSError) as error:
+            self._complain(error)
+
+    def _sample(self, run: Run, messages: int, held_seconds: float) -> None:
         now = self._monotonic()
-        if now - self._sampled_at >= samples.EVERY_SECONDS:
-            self._sampled_at = now
-            self._samples += 1
-            with self._campaign.database.write("sample", synced=False) as connection:
-                samples.take(
-                    connection, self._run.run_id, self._run.generation, self._samples,
-                    messages=messages, held_seconds=held_seconds, at=datetime.now(UTC),
-                )  # fmt: skip
-        if self._metrics_file is not None and now >= self._metrics_due:
-            self._write_metrics(status.summary(self._campaign, self._run.run_id))
-            self._metrics_due = self._monotonic() + max(METRICS_SECONDS, _SHARE * (self._monotonic() - now))
+        if now - self._sampled_at < samples.EVERY_SECONDS:
+            return
+        self._sampled_at = now
+        self._samples += 1
+        with self._campaign.database.write("sample", synced=False) as connection:
+            samples.take(
+                connection, run.run_id, run.generation, self._samples,
+                messages=messages, held_seconds=held_seconds, at=datetime.now(UTC),
+            )  # fmt: skip
+
+    def _keep_figures(self, run: Run) -> None:
+        now = self._monotonic()
+        if self._metrics_file is None or now < self._metrics_due:
+            return
+        self._metrics_due = now + METRICS_SECONDS  # also where it fails
+        self._write_metrics(self._metrics_file, status.summary(self._campaign, run.run_id))
+        self._metrics_due = max(self._metrics_due, self._monotonic() + _SHARE * (self._monotonic() - now))
+
+    def _write_metrics(self, path: Path, summary: RunSummary) -> None:
+        metrics.write(path, metrics.render(self._campaign.name, summary, snapshot.watch(self._campaign, summary)))
+        self._complained = False
+
+    def _complain(self, error: MigratorError | OSError) -> None:
+        """Tell once, until it works again."""
+        if not self._complained:
+            reason = error.message if isinstance(error, MigratorError) else f"{self._metrics_file}: {error.strerror}"
+            self._progress.note(f"the run goes on, but can't be watched: {reason}")
+        self._complained = True
 
     def _end(self, run: Run, failure: Exception | None) -> None:
         """The last figures; then `on-complete` or `on-failure`."""
@@ -112,9 +138,10 @@ class Observer:
         if not isinstance(failure, DatabaseError):
             try:
                 summary = status.summary(self._campaign, run.run_id)
-                self._write_metrics(summary)
-            except MigratorError as error:
-                self._progress.note(f"what became of the run could not be read: {error.message}")
+                if self._metrics_file is not None:
+                    self._write_metrics(self._metrics_file, summary)
+            except (MigratorError, OSError) as error:
+                self._complain(error)
         facts = facts_of(summary) if summary is not None else {}
         if failure is None and summary is not None and summary.state is RunState.COMPLETED:
             self._hooks.tell(Hook.ON_COMPLETE, run.run_id, facts=facts)
@@ -127,20 +154,6 @@ class Observer:
         self._hooks.tell(
             Hook.ON_FAILURE, run.run_id, reason=reason.value if reason else code, facts={**facts, "DETAIL": detail}
         )
-
-    def _write_metrics(self, summary: RunSummary) -> None:
-        """A file that can't be written is told once, until it can be again."""
-        if self._metrics_file is None:
-            return
-        watched = snapshot.watch(self._campaign, summary)
-        try:
-            metrics.write(self._metrics_file, metrics.render(self._campaign.name, summary, watched))
-        except OSError as error:
-            if not self._complained:
-                self._progress.note(f"the metrics file {self._metrics_file} can't be written: {error.strerror}")
-            self._complained = True
-        else:
-            self._complained = False
 
 
 def _metrics_file(campaign: Campaign, options: RunOptions) -> Path | None:

@@ -23,9 +23,8 @@ _SLOTS: Final = int(WINDOW.total_seconds() / EVERY_SECONDS) + 4
 def last_commit(connection: sa.Connection, run_id: str) -> str | None:
     """When a worker of a run committed last, as far as its shards know."""
     shard = tables.shard
-    query = sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id)
-    newest: str | None = connection.scalar(query)
-    return newest
+    committed_at = connection.scalar(sa.select(sa.func.max(shard.c.committed_at)).where(shard.c.run_id == run_id))
+    return None if committed_at is None else str(committed_at)
 
 
 def begin_session(connection: sa.Connection, run_id: str, generation: int, committed_at: str | None) -> None:

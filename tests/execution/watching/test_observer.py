@@ -53,3 +53,20 @@ def test_waiting_is_told_when_it_begins(bench: Bench) -> None:
                 observer.look(messages=0, held_seconds=0.0, waiting=waiting)
     assert (bench.folder / "told").read_text() == "the key service throttles\n"
     assert [(row["hook"], row["result"]) for row in bench.all(tables.hook_call)] == [("on-throttled", "ok")]
+
+
+def test_samples_that_can_not_be_taken_are_told_once(bench: Bench) -> None:
+    """The run goes on: nobody's history waits for a rate."""
+    plan = bench.plan().plan_id
+    clock, notes = [0.0], Notes()
+    with bench.open() as campaign:
+        run = runs.begin(campaign, stored.load(campaign, plan))
+        observer = Observer(campaign, RunOptions(), notes, plan, monotonic=lambda: clock[-1])
+        observer.begun(run)
+        with bench.database() as connection:
+            connection.exec_driver_sql("DROP TABLE migrator_run_sample")
+        for seconds in (10.0, 20.0, 30.0):
+            clock.append(seconds)
+            observer.look(messages=1, held_seconds=0.0, waiting=None)
+    assert len(notes.notes) == 1
+    assert "the run goes on" in notes.notes[0]
