@@ -57,7 +57,7 @@ BEGINS: Final[dict[str, Callable[[Path], None]]] = {
     "with operators": campaigns.planned_by_operators,
     "out of its window": campaigns.out_of_its_window,
 }
-"""Where a campaign may stand. Besides: `none`, an empty folder; `begun`, after `init`; `collected`, what these rest on."""
+"""Where a campaign may stand, besides `none`, an empty folder, `begun`, after `init`, and `collected`, the base of all."""
 
 VALUES: Final[dict[str, Callable[[Path], str]]] = {
     "PLAN": campaigns.newest_plan,
