@@ -62,9 +62,13 @@ class _WithGlobals(click.Command):
             forget(sys.stdout)
             raise click.exceptions.Exit(0) from None
 
+    def get_short_help_str(self, limit: int = 1000) -> str:
+        """What the command does, whole: shells, too, show it beside the name."""
+        return super().get_short_help_str(limit)
+
     def first_sentence(self) -> str:
-        """What the command does, for lists of commands and the names of man pages."""
-        return self.get_short_help_str(limit=1000).rstrip(".")
+        """The same as a line of a list, and as the NAME of a man page."""
+        return self.get_short_help_str().rstrip(".")
 
     def own_options(self, ctx: click.Context) -> list[click.Option]:
         """Its options without the global ones."""

@@ -10,6 +10,7 @@ import structlog
 
 from tests.cli.campaigns import TODAY, Templates
 from tests.cli.running import Program
+from tests.cli.transcripts.playing import Stages
 
 
 @pytest.fixture
@@ -37,6 +38,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
     """Campaigns to copy."""
     return Templates(tmp_path_factory.mktemp("campaigns") / "collected")
+
+
+@pytest.fixture(scope="session")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """One small campaign, in one folder, and wherever it may stand. A test enters a stage before it begins."""
+    return Stages(tmp_path_factory.mktemp("stages"))
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ PROGRAM = Path(sys.executable).with_name("migrator")
 _PERSONAL = {"account", "account_id", "conversation", "address", "confirm", "reason", "actor", "subject", "message"}
 
 
-@pytest.fixture(scope="module")
-def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def campaign(stages: Stages) -> Path:
     """A plan was made and run."""
-    return Stages(tmp_path_factory.mktemp("completing")).enter("executed")
+    return stages.enter("executed")
 
 
 class Shell:
@@ -144,17 +144,18 @@ def test_each_shell_gets_a_script_that_asks(kind: str) -> None:
     assert b"_MIGRATOR_COMPLETE=" in completing.script(kind)
 
 
-def test_a_real_bash_completes_a_value_with_a_colon(campaign: Path) -> None:
+def test_a_real_bash_completes_a_value_with_a_colon(folder: Path) -> None:
     """From the script to what readline puts in: only what follows the colon, as bash splits words there."""
     line = "migrator report --only held:no"
+    (folder / "script").write_bytes(completing.script("bash"))
     script = f"""
-        source /dev/stdin <<< "$({PROGRAM} completion bash)"
+        source ./script
         COMP_LINE="{line}" COMP_POINT={len(line)}
         _migrator_completion {PROGRAM} no :
         printf '%s\\n' "${{COMPREPLY[@]}}"
         complete -p migrator
     """
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=campaign, check=True)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=folder, check=True)
     assert done.stdout.splitlines() == ["no_key_service", "complete -o nosort -F _migrator_completion migrator"]
     assert done.stderr == ""
 

@@ -16,16 +16,17 @@ from typing import Any
 import pytest
 
 from migrator.cli.main import main
-from tests.cli.running import Program
+from tests.cli.transcripts.playing import Stages
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # children only run the program
 
 
 @pytest.fixture
-def campaign(folder: Path, program: Program) -> Path:
+def campaign(folder: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A campaign that was begun, in the folder that is worked in."""
-    assert program("init").status == 0
-    return folder
+    assert folder.is_dir()
+    monkeypatch.chdir(stages.enter("begun"))
+    return stages.folder
 
 
 def child(arguments: tuple[str, ...], streams: Callable[[], dict[str, Any]]) -> None:

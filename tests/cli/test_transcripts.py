@@ -29,12 +29,6 @@ NO_DOCUMENT = {"migrator completion bash", "migrator completion zsh", "migrator 
 """What they print is a format of its own."""
 
 
-@pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
-    """One small campaign, and where it may stand."""
-    return Stages(tmp_path_factory.mktemp("transcripts"))
-
-
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that measures the same always, and a demo of a small store on a fixed day."""

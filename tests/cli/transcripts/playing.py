@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from fixtures.world import Shape
-from migrator import verification
+from migrator import config, setup, verification
 from migrator.campaign import open_campaign
 from migrator.cli.session import Session
 from migrator.core.progress import NoProgress
@@ -45,8 +45,7 @@ def refused(folder: Path) -> None:
     (folder / "inbox" / "nonsense.export.tar").write_bytes(b"nonsense")
 
 
-BEGINS: Final[dict[str, Callable[[Path], None] | None]] = {
-    "collected": None,
+BEGINS: Final[dict[str, Callable[[Path], None]]] = {
     "planned": campaigns.planned,
     "executed": campaigns.executed,
     "verified": verified,
@@ -58,7 +57,7 @@ BEGINS: Final[dict[str, Callable[[Path], None] | None]] = {
     "with operators": campaigns.planned_by_operators,
     "out of its window": campaigns.out_of_its_window,
 }
-"""Where a campaign may stand. Besides: `none`, an empty folder."""
+"""Where a campaign may stand; also `none`, an empty folder, `begun`, after `init`, and `collected`, the base of these."""
 
 VALUES: Final[dict[str, Callable[[Path], str]]] = {
     "PLAN": campaigns.newest_plan,
@@ -95,10 +94,12 @@ class Stages:
         if stage == "collected":
             campaigns.collected(self.folder, SMALL)
             return
+        if stage == "begun":
+            config.write_example(self.folder / "migrator.toml")
+            setup.initialise(campaigns.spec_of(self.folder))
+            return
         self.enter("collected")
-        further = BEGINS[stage]
-        assert further is not None
-        further(self.folder)
+        BEGINS[stage](self.folder)
 
 
 @dataclass(frozen=True, slots=True)
