@@ -3,7 +3,7 @@
 import base64
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -92,9 +92,7 @@ class Sending:
         return tuple((columns | changes).values())
 
 
-def key_file(
-    entries: Sequence[Mapping[str, Any]] | bytes, passphrase: str = PASSPHRASE, rounds: int = 3, wrap: int = 96
-) -> str:
+def key_file(entries: Sequence[Any] | bytes, passphrase: str = PASSPHRASE, rounds: int = 3, wrap: int = 96) -> str:
     """A key export file; few rounds, as computing them is not what is tested. `wrap` 0: one line."""
     salt, iv = bytes(range(16)), bytes(range(16, 32))
     plaintext = entries if isinstance(entries, bytes) else json.dumps(list(entries)).encode()
