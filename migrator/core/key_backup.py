@@ -3,7 +3,7 @@
 A key line that names only the key of such a backup is completed from here when it is opened.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -39,5 +39,13 @@ class KeyBackup(Protocol):
         ...
 
 
-BackupOf = Callable[[], KeyBackup | None]
-"""The backup of the account whose export is opened; None: the source keeps none. Asks the source."""
+class OfExport(Protocol):
+    """What a key line needs beside itself: of the export that it stands in, while that is opened."""
+
+    def backup(self) -> KeyBackup | None:
+        """The backup of the account whose export it is; None: the source keeps none. Asks the source."""
+        ...
+
+    def stretch(self, rounds: int) -> None:
+        """Account for a passphrase's PBKDF2 rounds; `ValueError` where the export asks for more than all of its may."""
+        ...

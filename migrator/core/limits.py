@@ -31,6 +31,8 @@ class Limits:
     """Accounts in a cohort's file: they are held in memory while a plan is made."""
     pbkdf2_rounds: int = 1_000_000
     """Most rounds that a passphrase may ask for: files say how many, and somebody else may have written them."""
+    export_pbkdf2_rounds: int = 10_000_000
+    """Most rounds that all passphrases of one export may ask for together: half a minute of a worker."""
     passphrase_bytes: int = 4 * KIB
     """Longest passphrase of a key export or of secret storage, UTF-8."""
 

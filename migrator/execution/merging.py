@@ -32,7 +32,8 @@ from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
 from migrator.execution.showing import Shown, show
 from migrator.execution.small import ending
-from migrator.execution.staging import Stage, Staged, stage_for
+from migrator.execution.stage import Stage, Staged
+from migrator.execution.staging import stage_for
 from migrator.execution.taking_back import VisibleRow, redacted, unaccounted, visible_row
 from migrator.execution.whole import whole_root
 from migrator.execution.work import Work

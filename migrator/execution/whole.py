@@ -10,7 +10,7 @@ from migrator.database import tables
 from migrator.execution.claims import At
 from migrator.execution.recorder import Recorder
 from migrator.execution.sealing import gap_key
-from migrator.execution.staging import Stage
+from migrator.execution.stage import Stage
 from migrator.execution.work import Work
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from migrator import recipient_key
+from migrator import history, recipient_key
 from migrator.campaign import Campaign
 from migrator.client.sealing import Recipient
 from migrator.core.clock import format_time
@@ -127,7 +127,7 @@ class _Bringing:
     def __init__(self, campaign: Campaign, account_id: str) -> None:
         self._campaign = campaign
         self._account_id = account_id
-        self._is_known = account_id in campaign.store.accounts([account_id])
+        self._is_known = history.storable(account_id) and account_id in campaign.store.accounts([account_id])
         self._listed: tuple[ListedConversation, ...] | None = None
         with campaign.database.read() as connection:
             key = recipient_key.current(connection)

@@ -132,23 +132,23 @@ class ExportReader:
             self._kept.move_to_end(export.export_no)
             return kept, False
         gathered = GatheredRings(wanted, needed, max_candidates=MAX_CANDIDATES)
-        backup = _Backup(self._campaign, export.account_id, wanted)
-        opened = self._open(connection, export, gathered, backup)
-        if gathered.whole and not backup.asked:
+        beside = _OfExport(self._campaign, export.account_id, wanted)
+        opened = self._open(connection, export, gathered, beside)
+        if gathered.whole and not beside.asked:
             self._kept[export.export_no] = opened
             while sum(o.entries for o in self._kept.values()) > MAX_ENTRIES:
                 self._kept.popitem(last=False)
         return opened, True
 
     def _open(
-        self, connection: sa.Connection, export: SealedExport, gathered: GatheredRings, backup: "_Backup"
+        self, connection: sa.Connection, export: SealedExport, gathered: GatheredRings, beside: "_OfExport"
     ) -> _Opened:
         listed = listed_conversations(connection, export.export_no)
         refusals: list[ExportRefusal] = []
         ignored = 0
         for part_no, plaintext in self._unsealer.parts(connection, export):
             try:
-                entries = None if plaintext is None else self._key_entries(plaintext, backup)
+                entries = None if plaintext is None else self._key_entries(plaintext, beside)
             except ScopeTooBroadError:
                 refusal = ExportRefusal(export_no=export.export_no, part_no=None, reason=RefusalReason.SCOPE_TOO_BROAD)
                 return _Opened(None, (refusal,), 0, 1)
@@ -164,11 +164,11 @@ class ExportReader:
                     ignored += 1
         return _Opened(gathered.rings, tuple(refusals), ignored, gathered.count + 1)
 
-    def _key_entries(self, plaintext: bytes, backup: "_Backup") -> Iterable[KeyEntry] | None:
+    def _key_entries(self, plaintext: bytes, beside: "_OfExport") -> Iterable[KeyEntry] | None:
         """The keys of a part; None at the first line that can't be read. Raises `ScopeTooBroadError`."""
         scheme = self._campaign.scheme
         try:
-            plain = scheme.read_plain_part(plaintext)
+            plain = scheme.read_plain_part(plaintext, beside)
         except ValueError:
             return None
         if plain is not None:
@@ -178,14 +178,14 @@ class ExportReader:
             if isinstance(line, ValueError):
                 return None
             try:
-                entries.append(scheme.read_key_entries(line, backup))
+                entries.append(scheme.read_key_entries(line, beside))
             except ValueError:
                 return None
         return chain.from_iterable(entries)
 
 
-class _Backup:
-    """What the source keeps of an account's keys, for the conversations of one unit.
+class _OfExport:
+    """What key lines need beside themselves: what the source keeps of the account's keys, for the rooms of one unit.
 
     An account may have more keys there than memory should hold, and a unit needs those of its rooms only: so they are
     read anew for each unit, and what an export gave that led here is not kept. `asked` says that it did.
@@ -196,8 +196,15 @@ class _Backup:
         self._account_id = account_id
         self._wanted = wanted
         self.asked = False
+        self._rounds = 0
 
-    def __call__(self) -> KeyBackup | None:
+    def stretch(self, rounds: int) -> None:
+        """Account for rounds: a hostile export has room for ten thousand files, each with seconds of work."""
+        self._rounds += rounds
+        if self._rounds > LIMITS.export_pbkdf2_rounds:
+            raise ValueError("an export's passphrases ask for too many PBKDF2 rounds")
+
+    def backup(self) -> KeyBackup | None:
         """The backup; None where the source keeps none."""
         self.asked = True
         store = self._campaign.store

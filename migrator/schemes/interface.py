@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
-from migrator.core.key_backup import BackupOf
+from migrator.core.key_backup import OfExport
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
 
@@ -36,15 +36,15 @@ class Scheme(Protocol):
     makes_claims: ClassVar[bool]
     """Whether a message uses something up, so that a second message with the same is a replay; see `claims`."""
 
-    def read_key_entries(self, entry: Mapping[str, object], backup: BackupOf) -> Iterable[KeyEntry]:
-        """Read one parsed line of a `keys` export: one key, or many. `backup` is what the source keeps of the account.
+    def read_key_entries(self, entry: Mapping[str, object], export: OfExport) -> Iterable[KeyEntry]:
+        """Read one parsed line of a `keys` export: one key, or many. `export`: what the line may need beside itself.
 
         Raises `ScopeTooBroadError`, or `ValueError` (without content) where members are unknown, missing or misshapen,
         and does so before it returns; what comes then may be read as it goes.
         """
         ...
 
-    def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
+    def read_plain_part(self, part: bytes, export: OfExport) -> list[KeyEntry] | None:
         """All keys of a part at once, where every line has the form that clients write; None: read line by line.
 
         A short cut and never another reading: what it takes, `read_key_entries` takes line by line, and reads alike. A

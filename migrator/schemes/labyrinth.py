@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from migrator.core.encoding import b64url_decode, pieces
-from migrator.core.key_backup import BackupOf
+from migrator.core.key_backup import OfExport
 from migrator.core.limits import LIMITS
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
@@ -56,8 +56,8 @@ class LabyrinthScheme:
     name: ClassVar[str] = "labyrinth"
     makes_claims: ClassVar[bool] = False
 
-    def read_key_entries(self, entry: Mapping[str, object], backup: BackupOf) -> Iterable[KeyEntry]:  # noqa: ARG002
-        """Read one parsed line of a `keys` export, which holds one key; mailboxes have no backup beside them."""
+    def read_key_entries(self, entry: Mapping[str, object], export: OfExport) -> Iterable[KeyEntry]:  # noqa: ARG002
+        """Read one parsed line of a `keys` export, which holds one key; see the port."""
         if "epoch_root_key" in entry:
             raise ScopeTooBroadError
         if entry.keys() != _ENTRY_MEMBERS:
@@ -72,7 +72,7 @@ class LabyrinthScheme:
             raise ValueError("a message key does not have 32 bytes")
         return [KeyEntry(conversation_id, (epoch_id, _natural(entry["version"])), decoded)]
 
-    def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
+    def read_plain_part(self, part: bytes, export: OfExport) -> list[KeyEntry] | None:  # noqa: ARG002
         """All keys of a part whose every line is in the plainest form; see the port."""
         return plain_entries(part)
 

@@ -33,7 +33,7 @@ from typing import ClassVar, Final, NoReturn
 from vodozemac import MegolmMessage
 
 from migrator.core.encoding import b64_decode
-from migrator.core.key_backup import BackupOf
+from migrator.core.key_backup import OfExport
 from migrator.core.limits import KIB
 from migrator.core.megolm import ALGORITHM
 from migrator.core.model import Conversation, MessageRow
@@ -68,13 +68,13 @@ class MegolmScheme:
         self._lines = KeyLines()
         self._sessions = Sessions()
 
-    def read_key_entries(self, entry: Mapping[str, object], backup: BackupOf) -> Iterable[KeyEntry]:
+    def read_key_entries(self, entry: Mapping[str, object], export: OfExport) -> Iterable[KeyEntry]:
         """Read one parsed line of a `keys` export; see the port."""
-        return self._lines.read(entry, backup)
+        return self._lines.read(entry, export)
 
-    def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
+    def read_plain_part(self, part: bytes, export: OfExport) -> list[KeyEntry] | None:
         """The sessions of a key export file that makes up a whole part, however long; see the port."""
-        return self._lines.read_plain_part(part)
+        return self._lines.read_plain_part(part, export)
 
     def read_coverage(self, entry: object) -> set[Hashable]:
         """The session that one element of a manifest's `coverage` names; see `megolm_coverage`."""

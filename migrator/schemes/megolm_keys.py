@@ -16,9 +16,10 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
-from migrator.core.key_backup import BackupOf
+from migrator.core.key_backup import OfExport
 from migrator.core.limits import LIMITS
 from migrator.core.megolm import read_session
 from migrator.core.megolm_export import exported_entries, pbkdf2, read_key_export
@@ -44,22 +45,23 @@ class KeyLines:
     def __init__(self) -> None:
         self._derived: OrderedDict[bytes, bytes] = OrderedDict()
 
-    def read(self, entry: Mapping[str, object], backup: BackupOf) -> Iterable[KeyEntry]:
+    def read(self, entry: Mapping[str, object], export: OfExport) -> Iterable[KeyEntry]:
         """The sessions of one line; `ValueError` (without content) where it can't be used as a whole."""
         members = entry.keys()
         if members == {"conversation_id", "sessions"}:
             return _sessions(entry["conversation_id"], entry["sessions"])
         if members == {"megolm_key_export", "passphrase"}:
-            return self._file(_text(entry["megolm_key_export"]), _passphrase(entry["passphrase"]))
+            return self._file(_text(entry["megolm_key_export"]), _passphrase(entry["passphrase"]), export)
         if members == {"backup_recovery_key"}:
-            key = by_recovery_key(_text(entry["backup_recovery_key"]), backup())
+            key = by_recovery_key(_text(entry["backup_recovery_key"]), export.backup())
         elif members == {"secret_storage_passphrase"}:
-            key = by_passphrase(_passphrase(entry["secret_storage_passphrase"]), backup(), self.derive)
+            passphrase = _passphrase(entry["secret_storage_passphrase"])
+            key = by_passphrase(passphrase, export.backup(), partial(self.derive, export))
         else:
             raise ValueError("a key line has other members than it should")
         return _backed_up(key)
 
-    def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
+    def read_plain_part(self, part: bytes, export: OfExport) -> list[KeyEntry] | None:
         """The sessions of a part that is one file in its plainest form; None: it is none. `ValueError` as above."""
         whole = _WHOLE_PART.match(part)
         if whole is None:
@@ -69,10 +71,14 @@ class KeyLines:
             passphrase: object = json.loads(whole[2])
         except ValueError:
             raise ValueError("a passphrase is not JSON text") from None
-        return self._file(text, _passphrase(passphrase))
+        return self._file(text, _passphrase(passphrase), export)
 
-    def derive(self, passphrase: bytes, salt: bytes, rounds: int, length: int) -> bytes:
-        """PBKDF2, computed once for each passphrase, salt and number of rounds while it is remembered."""
+    def derive(self, export: OfExport, passphrase: bytes, salt: bytes, rounds: int, length: int) -> bytes:
+        """PBKDF2, computed once for each passphrase, salt and number of rounds while it is remembered.
+
+        What the export asks for in all is bounded, and what is remembered counts: no result depends on that.
+        """
+        export.stretch(rounds)
         given = b"%d %d %d %s%s" % (length, rounds, len(salt), salt, passphrase)
         name = hashlib.sha256(given).digest()
         known = self._derived.get(name)
@@ -84,9 +90,9 @@ class KeyLines:
             self._derived.move_to_end(name)
         return known
 
-    def _file(self, text: str, passphrase: bytes) -> list[KeyEntry]:
+    def _file(self, text: str, passphrase: bytes, export: OfExport) -> list[KeyEntry]:
         sealed = read_key_export(text)
-        opened = sealed.open(self.derive(passphrase, sealed.salt, sealed.rounds, 64))
+        opened = sealed.open(self.derive(export, passphrase, sealed.salt, sealed.rounds, 64))
         return list(_usable(exported_entries(opened)))
 
 

@@ -15,7 +15,8 @@ from migrator.core.model import Conversation
 from migrator.database import tables
 from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.recorder import Recorder
-from migrator.execution.staging import Stage, Staged, stage_for
+from migrator.execution.stage import Stage, Staged
+from migrator.execution.staging import stage_for
 from migrator.execution.work import Work
 from migrator.facts import Watermarks
 from tests.execution.bench import Bench

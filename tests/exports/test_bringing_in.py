@@ -256,3 +256,25 @@ def test_a_backup_is_called_by_a_name(campaign: Campaign) -> None:
     """A result names files: what is none has a name in brackets."""
     [refused] = bring(campaign, passphrase=None, recovery_key=Secret(b"k"), account_id="@x:lab").refused
     assert refused.file == BACKUP
+
+
+@pytest.mark.parametrize(("files", "refused"), [(2, None), (3, "unusable_part")])
+def test_an_exports_passphrases_may_ask_for_so_much_work(
+    bench: RoomBench, files: int, refused: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hostile device has room for ten thousand files in an export: together they have a bound, remembered or not."""
+    monkeypatch.setattr("migrator.exports.opening.LIMITS", type(LIMITS)(export_pbkdf2_rounds=10))
+    sending = Sending()
+    bench.send(sending, range(5))
+    line = {"megolm_key_export": key_file([sending.entry()], rounds=5), "passphrase": PASSPHRASE}
+    bench.export(ALICE, [line] * files, {ROOM: (1, [{"sessions": "unknown"}])})
+    bench.run()
+    assert [row["refused"] for row in bench.all(tables.export_part)] == [refused]
+    assert len(bench.shown()) == (0 if refused else 5)
+
+
+@pytest.mark.parametrize("account_id", ["", "a\0b", "\udcff"])
+def test_an_id_that_no_database_could_hold_is_unknown(campaign: Campaign, account_id: str) -> None:
+    """The command line hands over any bytes."""
+    result = bring(campaign, passphrase=None, recovery_key=Secret(b"k"), account_id=account_id)
+    assert [r.reason for r in result.refused] == [RefusalReason.UNKNOWN_ACCOUNT]

@@ -10,6 +10,7 @@ from migrator import plugins
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
 from migrator.schemes.interface import KeyRing, Scheme, ScopeTooBroadError
+from tests.support.megolm import Alone
 
 Unit = tuple[Conversation, KeyRing, Sequence[MessageRow]]
 
@@ -86,7 +87,7 @@ class SchemeConformance(ABC):
     def test_key_entries_of_no_known_form_are_refused(self, entry: dict[str, object]) -> None:
         """Unknown and missing members, without a word of content."""
         with pytest.raises((ValueError, ScopeTooBroadError)):
-            list(self.scheme().read_key_entries(entry, lambda: None))
+            list(self.scheme().read_key_entries(entry, Alone()))
 
     @pytest.mark.parametrize("entry", [None, [], {}, "", 7, {"versions": []}, {"unknown": 1}])
     def test_coverage_of_no_known_form_is_refused(self, entry: object) -> None:

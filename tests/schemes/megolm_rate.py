@@ -15,7 +15,7 @@ from migrator.core.outcomes import GapReason
 from migrator.execution.claims import settle
 from migrator.schemes.interface import KeyRing
 from migrator.schemes.megolm import MegolmScheme
-from tests.support.megolm import ROOM, Sending, room
+from tests.support.megolm import ROOM, Alone, Sending, room
 
 SESSIONS = 50
 IN_SESSION = 100
@@ -37,7 +37,7 @@ def main() -> None:
     ring: KeyRing = {}
     for sending in sendings:
         line = {"conversation_id": ROOM, "sessions": [sending.entry()]}
-        for entry in MegolmScheme().read_key_entries(line, lambda: None):
+        for entry in MegolmScheme().read_key_entries(line, Alone()):
             ring.setdefault(entry.slot, []).append(entry.key)
         rows += [sending.row(len(rows) + n, sending.send("x" * BODY)) for n in range(IN_SESSION)]
     exported = {sending.session_id: sending.entry()["session_key"] for sending in sendings}

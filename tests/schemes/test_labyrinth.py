@@ -16,6 +16,7 @@ from migrator.schemes.labyrinth import CONTENT_TYPE, LATEST_SENT_AT, LabyrinthSc
 from migrator.schemes.labyrinth_format import message_key, pad, seal
 from tests.schemes.conformance import SchemeConformance, Unit
 from tests.schemes.test_hchacha20 import plain_subkey
+from tests.support.megolm import Alone
 
 ROOT = bytes(range(32))
 NONCE = bytes(range(100, 128))
@@ -246,7 +247,7 @@ ENTRY: dict[str, object] = {
 
 def test_a_key_entry_is_read() -> None:
     """The slot is (epoch id, version), and nothing shows the key."""
-    [entry] = LabyrinthScheme().read_key_entries(ENTRY, lambda: None)
+    [entry] = LabyrinthScheme().read_key_entries(ENTRY, Alone())
     assert tuple(entry) == ("in-a/bob", ("e", 4), KEY)
     assert repr(KEY) not in repr(entry)
     assert b64url_encode(KEY) not in repr(entry)
@@ -256,7 +257,7 @@ def test_a_key_entry_is_read() -> None:
 def test_an_epoch_root_key_is_too_broad(entry: dict[str, object]) -> None:
     """It opens every thread of the epoch, so the whole export is refused, whatever else the entry holds."""
     with pytest.raises(ScopeTooBroadError):
-        LabyrinthScheme().read_key_entries(entry, lambda: None)
+        LabyrinthScheme().read_key_entries(entry, Alone())
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_an_epoch_root_key_is_too_broad(entry: dict[str, object]) -> None:
 def test_a_key_entry_out_of_form_is_refused(changes: dict[str, object]) -> None:
     """Members of another kind or size make the entry unusable, and the message repeats no content."""
     with pytest.raises(ValueError, match=r"\w") as caught:
-        LabyrinthScheme().read_key_entries({**ENTRY, **changes}, lambda: None)
+        LabyrinthScheme().read_key_entries({**ENTRY, **changes}, Alone())
     assert b64url_encode(KEY)[:20] not in str(caught.value)
 
 
@@ -294,7 +295,7 @@ def test_a_key_entry_without_a_member_is_refused(missing: str) -> None:
     """All five members have to be there."""
     entry = {name: value for name, value in ENTRY.items() if name != missing}
     with pytest.raises(ValueError, match="members"):
-        LabyrinthScheme().read_key_entries(entry, lambda: None)
+        LabyrinthScheme().read_key_entries(entry, Alone())
 
 
 def test_coverage_names_slots() -> None:

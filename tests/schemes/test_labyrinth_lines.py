@@ -13,6 +13,7 @@ from migrator.core.limits import LIMITS
 from migrator.schemes.interface import KeyEntry, ScopeTooBroadError
 from migrator.schemes.labyrinth import LabyrinthScheme
 from migrator.schemes.labyrinth_lines import plain_entries
+from tests.support.megolm import Alone
 
 KEY = bytes(range(32))
 
@@ -35,7 +36,7 @@ def line_by_line(plaintext: bytes) -> list[KeyEntry] | None:
         if isinstance(line, ValueError):
             return None
         try:
-            entries += LabyrinthScheme().read_key_entries(line, lambda: None)
+            entries += LabyrinthScheme().read_key_entries(line, Alone())
         except (ValueError, ScopeTooBroadError):
             return None
     return entries

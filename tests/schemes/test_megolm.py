@@ -22,6 +22,7 @@ from tests.support.megolm import (
     NOBODYS_KEY,
     OWNERS,
     ROOM,
+    Alone,
     Sending,
     key_file,
     room,
@@ -35,7 +36,7 @@ def ring_of(*entries: Mapping[str, Any], room_id: str = ROOM) -> KeyRing:
     """The ring that a client's line gives."""
     ring: KeyRing = {}
     line = {"conversation_id": room_id, "sessions": list(entries)}
-    for entry in MegolmScheme().read_key_entries(line, lambda: None):
+    for entry in MegolmScheme().read_key_entries(line, Alone()):
         ring.setdefault(entry.slot, []).append(entry.key)
     return ring
 
@@ -353,7 +354,7 @@ def test_what_is_kept_changes_nothing() -> None:
 def test_lines_out_of_form_are_refused(line: dict[str, object]) -> None:
     """As a whole, at once, and without a word of content."""
     with pytest.raises(ValueError, match=r"\w"):
-        MegolmScheme().read_key_entries(line, lambda: None)
+        MegolmScheme().read_key_entries(line, Alone())
 
 
 @pytest.mark.parametrize(
@@ -372,7 +373,7 @@ def test_a_session_out_of_form(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         ring_of(entry)
     line = {"megolm_key_export": key_file([entry, good.entry()]), "passphrase": "pass"}
-    found = [(e.conversation_id, e.slot) for e in MegolmScheme().read_key_entries(line, lambda: None)]
+    found = [(e.conversation_id, e.slot) for e in MegolmScheme().read_key_entries(line, Alone())]
     expected = [(OTHER_ROOM, sending.session_id)] if "room_id" in changes else []
     assert found == [*expected, (ROOM, good.session_id)]
 
@@ -427,7 +428,7 @@ def test_nothing_shows_a_key() -> None:
     sending = Sending()
     scheme = MegolmScheme()
     line = {"conversation_id": ROOM, "sessions": [sending.entry()]}
-    [entry] = scheme.read_key_entries(line, lambda: None)
+    [entry] = scheme.read_key_entries(line, Alone())
     chains = scheme._sessions.chains([entry.key])
     assert sending.entry()["session_key"][20:40] not in repr(entry) + repr(chains) + repr(scheme)
 

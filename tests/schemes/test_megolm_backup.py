@@ -28,7 +28,7 @@ from migrator.schemes.megolm_backup import (
     STORAGE_ALGORITHM,
     read_recovery_key,
 )  # fmt: skip
-from tests.support.megolm import Sending
+from tests.support.megolm import Alone, Sending
 
 _LETTERS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -103,7 +103,7 @@ def _secret(key: bytes, name: str, iv: bytes, text: bytes) -> dict[str, str]:
 def read(backup: Backup | None, line: Mapping[str, str] | None = None) -> list[KeyEntry]:
     """What a line gives of a backup, by default the recovery key's."""
     given = line or {"backup_recovery_key": recovery_key(b"\x11" * 32)}
-    return list(MegolmScheme().read_key_entries(given, lambda: backup))
+    return list(MegolmScheme().read_key_entries(given, Alone(backup)))
 
 
 def test_sessions_come_under_their_room_and_id() -> None:

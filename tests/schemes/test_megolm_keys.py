@@ -12,7 +12,7 @@ from migrator.core.megolm_export import pbkdf2
 from migrator.schemes import megolm_keys
 from migrator.schemes.megolm import MegolmScheme
 from migrator.schemes.megolm_keys import KeyLines
-from tests.support.megolm import PASSPHRASE, Sending, key_file
+from tests.support.megolm import PASSPHRASE, Alone, Sending, key_file
 
 
 def line_of(*sendings: Sending, rounds: int = 3) -> dict[str, str]:
@@ -25,8 +25,8 @@ def test_a_file_that_is_a_whole_part_is_read_as_its_line_is(passphrase: str) -> 
     """The short cut gives what the parser's way gives."""
     text = key_file([Sending().entry(), Sending("!b:lab").entry()], passphrase)
     line = {"megolm_key_export": text, "passphrase": passphrase}
-    entries = MegolmScheme().read_plain_part(canonical_json(line) + b"\n")
-    assert entries == list(MegolmScheme().read_key_entries(line, lambda: None))
+    entries = MegolmScheme().read_plain_part(canonical_json(line) + b"\n", Alone())
+    assert entries == list(MegolmScheme().read_key_entries(line, Alone()))
     assert entries is not None
     assert len(entries) == 2
 
@@ -44,7 +44,7 @@ def test_only_the_plainest_form_is_taken_whole() -> None:
         b"",
         canonical_json({"conversation_id": "!a", "sessions": []}),
     ):
-        assert MegolmScheme().read_plain_part(other) is None
+        assert MegolmScheme().read_plain_part(other, Alone()) is None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_only_the_plainest_form_is_taken_whole() -> None:
 def test_a_whole_part_that_does_not_open_is_unusable(changes: Mapping[str, str]) -> None:
     """A wrong passphrase, no file, a passphrase that is too long."""
     with pytest.raises(ValueError, match=r"\w"):
-        MegolmScheme().read_plain_part(canonical_json({**line_of(Sending()), **changes}))
+        MegolmScheme().read_plain_part(canonical_json({**line_of(Sending()), **changes}), Alone())
 
 
 def test_a_file_much_longer_than_a_line_is_read() -> None:
@@ -63,7 +63,7 @@ def test_a_file_much_longer_than_a_line_is_read() -> None:
     entries: list[Any] = [entry | {"room_id": f"!{n}:lab"} for n in range(300)]
     part = canonical_json({"megolm_key_export": key_file(entries), "passphrase": PASSPHRASE})
     assert len(part) > 2 * LIMITS.key_line_bytes
-    found = MegolmScheme().read_plain_part(part)
+    found = MegolmScheme().read_plain_part(part, Alone())
     assert found is not None
     assert [e.conversation_id for e in found] == [f"!{n}:lab" for n in range(300)]
 
@@ -76,7 +76,7 @@ def test_what_is_no_session_in_a_file_costs_itself() -> None:
         other.entry(session_id=good.session_id), good.entry(),
     ]  # fmt: skip
     line = {"megolm_key_export": key_file(entries), "passphrase": PASSPHRASE}
-    assert [e.slot for e in MegolmScheme().read_key_entries(line, lambda: None)] == [good.session_id]
+    assert [e.slot for e in MegolmScheme().read_key_entries(line, Alone())] == [good.session_id]
 
 
 def test_keys_of_a_file_are_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,5 +92,5 @@ def test_keys_of_a_file_are_derived_once(monkeypatch: pytest.MonkeyPatch) -> Non
     lines = KeyLines()
     files = [line_of(Sending(), rounds=rounds) for rounds in (3, 4, 5)]
     for file in (files[0], files[0], files[1], files[0], files[2], files[0], files[1]):
-        list(lines.read(file, lambda: None))
+        list(lines.read(file, Alone()))
     assert asked == [3, 4, 5, 4]

@@ -17,7 +17,7 @@ from migrator.schemes.interface import KeyRing, Opened
 from migrator.schemes.megolm import MegolmScheme
 from migrator.stores.source_database import SourceDatabase
 from migrator.stores.synapse_backup import SynapseKeyBackup
-from tests.support.megolm import room
+from tests.support.megolm import Alone, room
 
 CAROL = "@carol:lab.example"
 _EVENTS = """
@@ -90,7 +90,7 @@ def exported(lab: Path, secrets: Mapping[str, Any]) -> dict[str, KeyRing]:
     rings: dict[str, KeyRing] = defaultdict(dict)
     for name, secret in secrets["exports"].items():
         line = {"megolm_key_export": (lab / "exports" / name).read_text(), "passphrase": secret["passphrase"]}
-        for entry in scheme.read_key_entries(line, lambda: None):
+        for entry in scheme.read_key_entries(line, Alone()):
             rings[entry.conversation_id].setdefault(entry.slot, []).append(entry.key)
     return rings
 
@@ -172,7 +172,7 @@ def test_the_server_side_backup_opens_in_each_way(
 ) -> None:
     """By its own recovery key, by that of secret storage and by the passphrase: the same 30 sessions."""
     member = "secret_storage_passphrase" if way == "ssss_passphrase" else "backup_recovery_key"
-    entries = list(MegolmScheme().read_key_entries({member: secrets["backup"][way]}, lambda: backup))
+    entries = list(MegolmScheme().read_key_entries({member: secrets["backup"][way]}, Alone(backup)))
     assert len(entries) == secrets["backup"]["sessions"]
     rings: dict[str, KeyRing] = defaultdict(dict)
     for entry in entries:
@@ -190,8 +190,8 @@ def test_a_backup_is_read_for_the_rooms_that_are_asked_for(lab: Path, secrets: M
     room_id = "!sTWJNHaYjDyZWJNshT:lab.example"
     try:
         one = SynapseKeyBackup(database, CAROL, [room_id, "!none"])
-        assert {e.conversation_id for e in MegolmScheme().read_key_entries(line, lambda: one)} == {room_id}
+        assert {e.conversation_id for e in MegolmScheme().read_key_entries(line, Alone(one))} == {room_id}
         with pytest.raises(ValueError, match=r"\w"):
-            MegolmScheme().read_key_entries(line, lambda: SynapseKeyBackup(database, "@bob:lab.example", [room_id]))
+            MegolmScheme().read_key_entries(line, Alone(SynapseKeyBackup(database, "@bob:lab.example", [room_id])))
     finally:
         database.close()

@@ -3,7 +3,7 @@
 import base64
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from vodozemac import GroupSession, InboundGroupSession
 
 from migrator.core.encoding import b64_decode, b64_encode
+from migrator.core.key_backup import KeyBackup
 from migrator.core.megolm import ALGORITHM
 from migrator.core.megolm_export import FOOTER, HEADER, pbkdf2
 from migrator.core.model import Conversation, MessageRow
@@ -23,6 +24,20 @@ MALLORYS_KEY = b64_encode(b"\x02" * 32)
 NOBODYS_KEY = b64_encode(b"\x03" * 32)
 PASSPHRASE = "pass"
 OWNERS = {ALICES_KEY: ALICE, MALLORYS_KEY: MALLORY}
+
+
+class Alone:
+    """What a key line has beside itself where nothing else is: no bound on rounds, and a backup if one is given."""
+
+    def __init__(self, backup: KeyBackup | None = None) -> None:
+        self._backup = backup
+
+    def backup(self) -> KeyBackup | None:
+        """The one that was given."""
+        return self._backup
+
+    def stretch(self, rounds: int) -> None:
+        """Any number."""
 
 
 def room(room_id: str = ROOM, messages: int = 0, members: Sequence[str] = (ALICE, MALLORY)) -> Conversation:
@@ -92,9 +107,7 @@ class Sending:
         return tuple((columns | changes).values())
 
 
-def key_file(
-    entries: Sequence[Mapping[str, Any]] | bytes, passphrase: str = PASSPHRASE, rounds: int = 3, wrap: int = 96
-) -> str:
+def key_file(entries: Sequence[Any] | bytes, passphrase: str = PASSPHRASE, rounds: int = 3, wrap: int = 96) -> str:
     """A key export file; few rounds, as computing them is not what is tested. `wrap` 0: one line."""
     salt, iv = bytes(range(16)), bytes(range(16, 32))
     plaintext = entries if isinstance(entries, bytes) else json.dumps(list(entries)).encode()
