@@ -65,6 +65,14 @@ def _witness_key(value: str) -> str:
     return value
 
 
+def _blob_address(value: str) -> str:
+    if not value.startswith("file:") and "://" not in value:
+        raise ValueError("a place for attachments reads like file:blobs or s3://bucket/prefix")
+    if urlsplit(value).password is not None or urlsplit(value).query:
+        raise ValueError("this address is shown in plain: credentials belong to the store's own client")
+    return value
+
+
 def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
@@ -120,10 +128,11 @@ class CampaignSettings(_Section):
 
 
 class SourceSettings(_Section):
-    """The E2EE message store."""
+    """The E2EE message store. `media`: where its attachments lie, a folder or a URL that fsspec knows."""
 
     kind: str = "labyrinth"
     url: str
+    media: str | None = None
 
 
 class DatabaseSettings(_Section):
@@ -169,6 +178,13 @@ class ExecutionSettings(_Section):
     max_gap_fraction: float = Field(default=0.05, ge=0, le=1)
     max_failures: Annotated[str, AfterValidator(_share)] = "1%"
     max_rate: Annotated[str, AfterValidator(_rate)] | None = None
+
+
+class AttachmentSettings(_Section):
+    """Where sealed attachments go; without `target` they stay in the source. `max_bytes`: a larger one is a gap."""
+
+    target: Annotated[str, AfterValidator(_blob_address)] | None = None
+    max_bytes: int = Field(default=10 * 1024**3, ge=1, le=75 * 1024**3)
 
 
 class NotifySettings(_Section):
@@ -239,6 +255,7 @@ class Settings(_Section):
     authorization: AuthorizationSettings = AuthorizationSettings()
     approval: ApprovalSettings = ApprovalSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    attachments: AttachmentSettings = AttachmentSettings()
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
 
@@ -246,6 +263,12 @@ class Settings(_Section):
     def origin(self) -> str:
         """The audit log's origin line."""
         return self.audit.origin or f"localhost/migrator/{self.campaign.name}"
+
+    @model_validator(mode="after")
+    def _attachments_have_a_source(self) -> Self:
+        if self.attachments.target is not None and self.source.media is None:
+            raise ValueError("attachments.target needs source.media: where the source keeps its attachments")
+        return self
 
     @model_validator(mode="after")
     def _production_is_guarded(self) -> Self:

@@ -12,7 +12,7 @@ rows stay without their ciphertext, so that a rollback knows what this run added
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ from migrator.core.gaps import GapCount
 from migrator.core.model import MessageRow
 from migrator.core.outcomes import GapReason, Outcome
 from migrator.database import tables
+from migrator.execution.attaching import counted, stage_attachments
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
@@ -85,7 +86,10 @@ def _stage_history(recorder: Recorder, exports: ExportReader, stage: Stage, work
             entries = {(entry.sent_at, entry.message_id): entry for entry in reversed(page)}
             ats = list(entries)
             known, prior = stage.server_rows(ats) | stage.staged(ats).keys(), stage.prior_gaps(ats)
-            stage.put([_history(work, key, entry, prior.get(at)) for at, entry in entries.items() if at not in known])
+            news = [entry for at, entry in entries.items() if at not in known]
+            stage.put([_history(work, key, entry, prior.get((entry.sent_at, entry.message_id))) for entry in news])
+            rows = [(entry.sent_at, entry.message_id, entry.sender_id) for entry in news]
+            stage_attachments(recorder, work, key, rows, [(entry.content_type, entry.content) for entry in news])
 
 
 def _history(work: Work, key: DataKey, entry: HistoryEntry, prior: str | None) -> Staged:
@@ -135,6 +139,7 @@ def _stage_page(
         else:
             staged.append(_sealed(work, key, row, result, prior.get(at)))
     stage.put(staged)
+    stage_attachments(recorder, work, key, [row for _, row in missing], results)
     return True
 
 
@@ -186,6 +191,7 @@ def _finish(recorder: Recorder, refusals: Sequence[ExportRefusal], stage: Stage,
         if work.visible:
             _remember(connection, recorder, work)
         stage.move(connection)
+        shown = replace(shown, attachments=counted(connection, work.conversation_no))
         show(connection, recorder, [shown], events)
         record_refusals(connection, recorder.campaign, refusals, recorder.assignment.run_id)
     recorder.counted([(outcome.value, gaps.opened, gaps.gaps)])

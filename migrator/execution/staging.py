@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from migrator.attachments import strays
 from migrator.core.encoding import canonical_json
 from migrator.core.gaps import GapCount
 from migrator.core.outcomes import GapReason
@@ -181,9 +182,13 @@ class _DatabaseStage(_Visible):
             )
         )
         connection.execute(addition.update().where(*self._mine(addition)).values(ciphertext=None))
+        attachment = tables.attachment
+        connection.execute(attachment.update().where(*self._mine(attachment)).values(staged=False))
 
     def discard(self, connection: sa.Connection) -> None:
         connection.execute(tables.addition.delete().where(*self._mine(tables.addition)))
+        staged = (*self._mine(tables.attachment), tables.attachment.c.staged)
+        strays.doom(connection, self._recorder.campaign, *staged)
 
     def mark_current(self, connection: sa.Connection, work: Work) -> None:
         table = tables.conversation

@@ -1,8 +1,9 @@
 """The port to an E2EE scheme: pure computation on keys and ciphertexts that others have read."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+from migrator.core.attachments import Described
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
 
@@ -59,4 +60,13 @@ class Scheme(Protocol):
         self, units: Sequence[tuple[Conversation, KeyRing, Sequence[MessageRow]]]
     ) -> list[list[Opened | GapReason]]:
         """Open the messages of several conversations in one pass: for each unit one result a row, in its order."""
+        ...
+
+
+@runtime_checkable
+class BearsAttachments(Protocol):
+    """What a scheme has besides if its messages describe encrypted attachments in their content."""
+
+    def attachments_of(self, content_type: str, content: bytes) -> list[Described]:
+        """The attachments that one opened message describes, a few at most. Never raises, whatever the content is."""
         ...

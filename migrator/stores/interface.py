@@ -4,10 +4,11 @@ Order everywhere is bytewise on UTF-8, which Python's order of `str` equals. Eve
 store as a whole can't be read; what is wrong with one row costs that row or its conversation only.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
+from migrator.core.attachments import Described
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 
 KeySlot = Hashable
@@ -128,4 +129,28 @@ class MessageStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class ListsAttachments(Protocol):
+    """What a store has besides if it keeps a table of attachments, whatever their messages say."""
+
+    def attachments_of(self, wanted: Mapping[str, Collection[str]]) -> dict[tuple[str, str], list[Described]]:
+        """The attachments of some messages (conversation id: message ids), by conversation and message id.
+
+        One whose row makes no sense is unusable. A message without any is missing from the result.
+        """
+        ...
+
+
+@runtime_checkable
+class LocatesAttachments(Protocol):
+    """What a store has besides if its attachments don't lie where their URIs say."""
+
+    def locations(self, uris: Sequence[str]) -> dict[str, str | None]:
+        """Where each lies below `source.media`; None for one that the source does not have.
+
+        One that is no URI of the source's kind, or would lead elsewhere, is not among them.
+        """
         ...
