@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,7 +12,7 @@ from migrator.campaign import Campaign
 from migrator.core.attachments import AttachmentKind, AttachmentPlace
 from migrator.core.envelope import DataKey
 from migrator.core.errors import ConfigError, IntegrityError
-from migrator.core.streams import StreamKey
+from migrator.core.streams import Readable, StreamKey
 from migrator.database import tables
 from migrator.database.bulk import chunks
 from migrator.history import Place
@@ -137,7 +137,7 @@ def open_attachment(
 
 
 def opened(
-    key: DataKey, conversation_id: str, sender_id: str, stored: StoredAttachment, sealed: BinaryIO
+    key: DataKey, conversation_id: str, sender_id: str, stored: StoredAttachment, sealed: Readable
 ) -> Iterator[bytes]:
     """The same for a blob that is open."""
     if stored.key_id != key.key_id or stored.wrapped_keyset is None:

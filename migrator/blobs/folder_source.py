@@ -10,11 +10,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final
 
 from migrator.blobs.interface import BlobRefusal, parts_of
 from migrator.core.attachments import AttachmentGap
 from migrator.core.errors import BlobsUnavailableError
+from migrator.core.streams import Readable
 
 _ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
 _ELSEWHERE: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EXDEV)
@@ -34,7 +35,7 @@ class FolderSource:
         return cls(directory / address.removeprefix("file:"))
 
     @contextmanager
-    def reading(self, location: str) -> Iterator[BinaryIO]:
+    def reading(self, location: str) -> Iterator[Readable]:
         """A blob as a stream."""
         parts = parts_of(location)
         try:
@@ -44,7 +45,7 @@ class FolderSource:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise BlobRefusal(AttachmentGap.UNSAFE_PATH)
-            yield cast(BinaryIO, _Reader(self, file))
+            yield _Reader(self, file)
 
     def delete(self, location: str) -> None:
         """Remove a blob for good, and the folders that are empty without it."""
@@ -141,7 +142,7 @@ class _Reader:
         self._source = source
         self._file = file
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         try:
             return bytes(self._file.read(size))
         except OSError as error:

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from migrator.blobs.interface import BLOB_NAME, BlobRefusal
 from migrator.core.attachments import AttachmentGap
 from migrator.core.errors import BlobsUnavailableError
+from migrator.core.streams import Readable, Writable
 from migrator.private_files import sync_folder
 
 _PARTIAL: Final = "partial"
@@ -39,7 +40,7 @@ class FolderStore:
         return cls(directory / address.removeprefix("file:"))
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
+    def writing(self, name: str) -> Iterator[Writable]:
         """A stream to write a blob to."""
         path = self._path(name)
         temporary = self._folder / _PARTIAL / f"{name}.{secrets.token_hex(4)}"
@@ -61,7 +62,7 @@ class FolderStore:
             raise self._unavailable(error) from None
 
     @contextmanager
-    def reading(self, name: str) -> Iterator[BinaryIO]:
+    def reading(self, name: str) -> Iterator[Readable]:
         """A blob as a stream."""
         try:
             file = self._path(name).open("rb", buffering=0)

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 from migrator.core.attachments import AttachmentGap
+from migrator.core.streams import Readable, Writable
 
 BLOB_NAME: Final = re.compile(r"[0-9a-f]{32}\Z")
 """Names that a store gives out and takes: 16 random bytes in hexadecimal digits, so they say nothing of anybody."""
@@ -33,7 +34,7 @@ class BlobSource(Protocol):
         """Open by address, a folder or a URL; relative folders are below `directory`."""
         ...
 
-    def reading(self, location: str) -> AbstractContextManager[BinaryIO]:
+    def reading(self, location: str) -> AbstractContextManager[Readable]:
         """A blob as a stream. `BlobRefusal`: `missing`, or `unsafe_path` for whatever is not below the address."""
         ...
 
@@ -59,14 +60,14 @@ class BlobStore(Protocol):
         """Open by address; relative folders are below `directory`."""
         ...
 
-    def writing(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def writing(self, name: str) -> AbstractContextManager[Writable]:
         """A stream to write a blob to, whole and durable once the block ends; nothing of it stays where it raises.
 
         A blob of that name is replaced.
         """
         ...
 
-    def reading(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def reading(self, name: str) -> AbstractContextManager[Readable]:
         """A blob as a stream; `BlobRefusal` (`missing`) where there is none."""
         ...
 

@@ -8,11 +8,12 @@ object appears when its upload is complete, and an upload that fails is taken ba
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from migrator.blobs.interface import BLOB_NAME, BlobRefusal, parts_of
 from migrator.core.attachments import AttachmentGap
 from migrator.core.errors import BlobsUnavailableError, ConfigError
+from migrator.core.streams import Readable, Writable
 
 T = TypeVar("T")
 
@@ -42,18 +43,18 @@ class _Bucket:
             f"{self.address} can't be {what} ({kind})", hint="check the address, its credentials and the service"
         )
 
-    def reading(self, key: str) -> BinaryIO:
+    def reading(self, key: str) -> "_Reader":
         """An object as a stream."""
         opened = self.guarded("read", lambda: self._files.open(f"{self._prefix}/{key}", "rb", block_size=BLOCK))
-        return cast(BinaryIO, _Reader(self, opened))
+        return _Reader(self, opened)
 
     @contextmanager
-    def writing(self, key: str) -> Iterator[BinaryIO]:
+    def writing(self, key: str) -> Iterator[Writable]:
         """A stream whose object appears when the block ends."""
         path = f"{self._prefix}/{key}"
         file = self.guarded("written", lambda: self._files.open(path, "wb", block_size=BLOCK))
         try:
-            yield cast(BinaryIO, _Writer(self, file))
+            yield _Writer(self, file)
             self.guarded("written", file.close)
         except BaseException:
             _discard(file)
@@ -106,7 +107,7 @@ class ObjectSource:
         return cls(bucket)
 
     @contextmanager
-    def reading(self, location: str) -> Iterator[BinaryIO]:
+    def reading(self, location: str) -> Iterator[Readable]:
         """A blob as a stream."""
         key = self._key(location)
         try:
@@ -151,13 +152,13 @@ class ObjectStore:
         return cls(_Bucket(address))
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
+    def writing(self, name: str) -> Iterator[Writable]:
         """A stream to write a blob to."""
         with self._bucket.writing(_key(name)) as file:
             yield file
 
     @contextmanager
-    def reading(self, name: str) -> Iterator[BinaryIO]:
+    def reading(self, name: str) -> Iterator[Readable]:
         """A blob as a stream."""
         try:
             file = self._bucket.reading(_key(name))
@@ -192,7 +193,7 @@ class _Reader:
         self._bucket = bucket
         self._file = file
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         data: bytes = self._bucket.guarded("read", lambda: self._file.read(size))
         return data
 
@@ -207,7 +208,7 @@ class _Writer:
         self._bucket = bucket
         self._file = file
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, /) -> int:
         return self._bucket.guarded("written", lambda: int(self._file.write(data)))
 
 

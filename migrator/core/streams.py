@@ -12,7 +12,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, Protocol, cast
 
 import tink
 from tink import aead, streaming_aead
@@ -23,6 +23,22 @@ from migrator.core.errors import IntegrityError
 
 CHUNK: Final = 1024 * 1024
 """Bytes that are read at once; Tink's segment is as long."""
+
+
+class Readable(Protocol):
+    """Whatever bytes are read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most so many; none at the end."""
+        ...
+
+
+class Writable(Protocol):
+    """Whatever bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """All of it."""
+        ...
 
 
 class StreamKey:
@@ -57,7 +73,7 @@ class StreamKey:
         """A stream to write content to; closing it ends the ciphertext."""
         return cast(BinaryIO, self._primitive().new_encrypting_stream(sink, bound_to))
 
-    def opened(self, sealed: BinaryIO, bound_to: bytes) -> Iterator[bytes]:
+    def opened(self, sealed: Readable, bound_to: bytes) -> Iterator[bytes]:
         """The content, piece by piece, from a blob; `IntegrityError` where it was cut, altered or belongs elsewhere.
 
         An empty blob is one that was cut. Errors of reading the blob are raised as they are.
@@ -85,7 +101,7 @@ class StreamKey:
 class Sink(io.RawIOBase):
     """Where sealed bytes go: counts and hashes them on their way. Closing it leaves the file behind it open."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Writable) -> None:
         super().__init__()
         self._file = file
         self._digest = hashlib.sha256()
@@ -112,10 +128,35 @@ class Sink(io.RawIOBase):
         return self._digest.digest()
 
 
+class Hashed:
+    """A blob whose bytes are counted and hashed as they are read."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, or fewer."""
+        data = self._file.read(size)
+        self._digest.update(data)
+        self.size += len(data)
+        return data
+
+    def drain(self) -> None:
+        """Read what is left."""
+        while self.read(CHUNK):
+            pass
+
+    def sha256(self) -> bytes:
+        """Of all that was read."""
+        return self._digest.digest()
+
+
 class _Source(io.RawIOBase):
     """A file that is read, whose error Tink does not swallow."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         super().__init__()
         self._file = file
         self.error: Exception | None = None

@@ -14,6 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from migrator.attachments import strays
+from migrator.attachments.describing import described_by, locations_of
 from migrator.blobs.interface import BlobRefusal
 from migrator.campaign import Campaign
 from migrator.core.attachments import Attachment, AttachmentGap, AttachmentPlace, Described
@@ -27,8 +28,7 @@ from migrator.execution.pacing import LOOK_SECONDS
 from migrator.execution.recorder import FencedError, Recorder
 from migrator.execution.resealing import rehearse, reseal
 from migrator.execution.work import Work
-from migrator.schemes.interface import BearsAttachments, Opened
-from migrator.stores.interface import ListsAttachments, LocatesAttachments
+from migrator.schemes.interface import Opened
 
 _COLUMNS: Final = (
     "conversation_no", "sent_at", "message_id", "attachment_id", "kind", "size", "blob", "blob_size", "sha256",
@@ -88,8 +88,7 @@ def attach(recorder: Recorder, stretches: Sequence[Stretch], *, staged: bool = F
     `staged`: their rows are not to be seen yet. Raises like any of the recorder's transactions.
     """
     attached = Attached()
-    distinct = {one.place: one for one in reversed(_find(recorder.campaign, stretches))}
-    found = list(reversed(distinct.values()))
+    found = _find(recorder.campaign, stretches)
     for start in range(0, len(found), _AT_ONCE):
         _seal(recorder, found[start : start + _AT_ONCE], attached, staged=staged)
     return attached
@@ -130,23 +129,16 @@ def counted(connection: sa.Connection, conversation_no: int) -> tuple[int, int]:
 
 
 def _find(campaign: Campaign, stretches: Sequence[Stretch]) -> list[_Found]:
-    """All attachments of the messages that opened, by their content and by the source's table."""
+    """All attachments of the messages that opened, in their order."""
     if campaign.blobs is None:
         return []
-    scheme, store = campaign.scheme, campaign.store
-    found: list[_Found] = []
-    if isinstance(scheme, BearsAttachments):
-        for stretch in stretches:
-            for row, result in _opened(stretch):
-                found.extend(_placed(stretch, row, described) for described in scheme.attachments_of(*result))
-    if isinstance(store, ListsAttachments):
-        wanted = {s.work.conversation_id: [row[1] for row, _ in _opened(s)] for s in stretches}
-        listed = store.attachments_of(wanted)
-        for stretch in stretches if listed else ():
-            for row, _ in _opened(stretch):
-                for described in listed.get((stretch.work.conversation_id, row[1]), ()):
-                    found.append(_placed(stretch, row, described))
-    return found
+    opened = [(stretch, row, result) for stretch in stretches for row, result in _opened(stretch)]
+    listed = described_by(campaign, [(s.work.conversation_id, row[1], *result) for s, row, result in opened])
+    return [
+        _placed(stretch, row, described)
+        for (stretch, row, _), found in zip(opened, listed, strict=True)
+        for described in found
+    ]
 
 
 def _opened(stretch: Stretch) -> list[tuple[MessageRow, Opened]]:
@@ -167,7 +159,8 @@ def _placed(stretch: Stretch, row: MessageRow, described: Described) -> _Found:
 
 def _seal(recorder: Recorder, found: Sequence[_Found], attached: Attached, *, staged: bool) -> None:
     campaign, run_id = recorder.campaign, recorder.assignment.run_id
-    locations = _locations(campaign, found)
+    uris = [one.described.uri for one in found if isinstance(one.described, Attachment)]
+    locations = locations_of(campaign, uris)
     names = [secrets.token_hex(16) if isinstance(one.described, Attachment) else "" for one in found]
     if not recorder.dry:
         with recorder.transaction("attachments") as connection:
@@ -212,12 +205,6 @@ def _sealed(
 
 def _gap(reason: AttachmentGap) -> tuple[Any, ...]:
     return (None, None, None, None, None, None, reason.value)
-
-
-def _locations(campaign: Campaign, found: Sequence[_Found]) -> dict[str, str | None]:
-    uris = [one.described.uri for one in found if isinstance(one.described, Attachment)]
-    store = campaign.store
-    return store.locations(uris) if isinstance(store, LocatesAttachments) else {uri: uri for uri in uris}
 
 
 def _looking(recorder: Recorder) -> Callable[[], None]:

@@ -5,9 +5,10 @@
    and takes the place of a staged entry of the same time and id; one that does not is a gap, unless an entry by the
    same sender fills it (another sender's does not: `unverified_sender`).
 3. The Merkle root is taken over the whole conversation, source and staged entries merged in message order.
-4. One transaction moves the staged rows into server history, replaces gaps, updates counts, and shows the result.
+4. Attachments of messages that are shown already are staged, if nobody looked at them before (`catching_up`).
+5. One transaction moves the staged rows into server history, replaces gaps, updates counts, and shows the result.
 
-Until step 4 readers see what they saw before. A crash loses the staging only: the next attempt begins anew. The staged
+Until step 5 readers see what they saw before. A crash loses the staging only: the next attempt begins anew. The staged
 rows stay without their ciphertext, so that a rollback knows what this run added.
 """
 
@@ -25,6 +26,7 @@ from migrator.core.model import MessageRow
 from migrator.core.outcomes import GapReason, Outcome
 from migrator.database import tables
 from migrator.execution.attaching import counted, stage_attachments
+from migrator.execution.catching_up import stage_shown
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
@@ -66,6 +68,7 @@ def merge(recorder: Recorder, exports: ExportReader, material: Material, work: W
     if not _stage_source(recorder, stage, material.rings.get(work.conversation_id, {}), work, key.key):
         _end(recorder, refusals, work, ending(work, Outcome.FAILED_SOURCE))
         return
+    stage_shown(recorder, work, key.key)
     _finish(recorder, refusals, stage, work, key)
 
 

@@ -8,14 +8,13 @@ is dropped before it takes its name.
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from tink.core import TinkError
 
 from migrator.blobs.interface import BlobRefusal, BlobSource, BlobStore
 from migrator.core.attachments import Attachment, AttachmentGap
-from migrator.core.streams import CHUNK, Sink, StreamKey
+from migrator.core.streams import CHUNK, Readable, Sink, StreamKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Resealed:
 class Reading:
     """The content of one attachment of the source, checked as it goes by."""
 
-    file: BinaryIO
+    file: Readable
     attachment: Attachment
     limit: int
     look: Callable[[], None]

@@ -159,7 +159,9 @@ class _DatabaseStage(_Visible):
             reason, prior = tables.addition.c.gap_reason, tables.addition.c.prior_gap
             news = sa.or_(reason.is_(None), prior.is_(None), reason != prior)
             query = sa.select(sa.literal(1)).where(*self._mine(tables.addition), news).limit(1)
-            return connection.scalar(query) is not None
+            attachment = tables.attachment
+            attached = sa.select(sa.literal(1)).where(*self._mine(attachment), attachment.c.staged).limit(1)
+            return any(connection.scalar(found) is not None for found in (query, attached))
 
     def move(self, connection: sa.Connection) -> None:
         addition, message, gap = tables.addition, tables.message, tables.gap

@@ -11,7 +11,8 @@ class Work:
     """A conversation that the policy lets open now, with all that opening it needs.
 
     `regions` decide who wraps its data key (`migrator.key_routing`). `exporters`: accounts whose exports may be used,
-    `visible`: readers see an earlier state of it, `partial`: an earlier transaction wrote some of it.
+    `visible`: readers see an earlier state of it, `partial`: an earlier transaction wrote some of it. `attachments`:
+    they are taken over too.
     """
 
     conversation_no: int
@@ -22,6 +23,7 @@ class Work:
     newest_export_no: int
     visible: bool
     partial: bool
+    attachments: bool = False
 
     @property
     def conversation_id(self) -> str:
@@ -30,11 +32,12 @@ class Work:
 
     def source_through(self) -> dict[str, int | None]:
         """What of source and exports the history covers once this work is done."""
-        return {
+        through: dict[str, int | None] = {
             "messages": self.conversation.messages,
             "last_sent_at": self.conversation.last_sent_at,
             "export_no": self.newest_export_no,
         }
+        return {**through, "attachments": 1} if self.attachments else through
 
 
 def units(works: Sequence[Work], page_size: int) -> Iterator[list[Work]]:

@@ -93,7 +93,8 @@ class PagePlanner:
             return Outcome.SKIPPED_DESTROYED.value
         reason = judged[0].reason
         if known[1] == "server":
-            extends = reason is None and _has_news(conversation, judged, known)
+            attachments = self._campaign.settings.attachments.target is not None
+            extends = reason is None and _has_news(conversation, judged, known, attachments=attachments)
             return EXTEND if extends else Outcome.ALREADY_SERVER.value
         if reason is not None:
             return _OUTCOMES[reason]
@@ -152,19 +153,25 @@ def _known(connection: sa.Connection, page: Sequence[Conversation]) -> dict[str,
     return known
 
 
-def _has_news(conversation: Conversation, judged: Judged, known: _Known) -> bool:
-    """Whether a migrated conversation has a tail, or gaps or history that a newer export may bring."""
+def _has_news(conversation: Conversation, judged: Judged, known: _Known, *, attachments: bool) -> bool:
+    """Whether a migrated conversation has a tail, gaps or history that a newer export may bring, or attachments that
+    nobody looked at.
+    """
     seen = {
         "messages": conversation.messages,
         "last_sent_at": conversation.last_sent_at,
         "export_no": judged[5],
     }
+    if attachments:
+        seen["attachments"] = 1
     if known[3] == canonical_json(seen).decode():
         return False
     through = strict_json(known[3] or "{}", max_depth=2)
     if not isinstance(through, dict):
         return True
     if (conversation.messages, conversation.last_sent_at) != (through.get("messages"), through.get("last_sent_at")):
+        return True
+    if attachments and not through.get("attachments"):
         return True
     newer = judged[5] > int(through.get("export_no", 0))
     return newer and (known[2] > 0 or judged[4] > 0)

@@ -46,6 +46,27 @@ class Eraser(Protocol):
         ...
 
 
+AttachmentKey = tuple[str, str]
+"""(conversation id, attachment id) of an attachment in the source's own table."""
+
+
+@runtime_checkable
+class ErasesAttachments(Protocol):
+    """What an eraser has besides if the source keeps a table of attachments. Transactions as with `Eraser`."""
+
+    def sole_blobs(self, attachments: Sequence[AttachmentKey]) -> list[str]:
+        """The URIs of some attachments to which no other attachment refers."""
+        ...
+
+    def forget(self, attachments: Sequence[AttachmentKey]) -> None:
+        """Delete the rows of some attachments; those that are gone are no error."""
+        ...
+
+    def attachments_of(self, conversation_id: str) -> list[AttachmentKey]:
+        """Some attachments that a conversation has, at most a page of them; empty when none is left."""
+        ...
+
+
 class MessageStore(Protocol):
     """A source of conversations, read in pages, from any number of processes."""
 

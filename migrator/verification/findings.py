@@ -38,6 +38,8 @@ class MismatchKind(StrEnum):
     """A gap that opens with the keys that the run had."""
     MISSING_MESSAGE = "missing_message"
     """A message that the run covered and that is neither stored nor a gap."""
+    ATTACHMENT = "attachment"
+    """An attachment that is gone, does not open, differs from the source, or has no row."""
     ITEMS_ROOT = "items_root"
     """The conversation's Merkle root is not the one in the audit log."""
     AUDIT_EVENTS = "audit_events"

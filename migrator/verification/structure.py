@@ -44,6 +44,8 @@ class Item:
     source_through: str | None
     rows_by_key: dict[int, int] = field(default_factory=dict)
     gap_rows: int = 0
+    attachments: int = 0
+    attachment_gaps: int = 0
 
     @property
     def rows(self) -> int:
@@ -114,6 +116,14 @@ def _count_rows(connection: sa.Connection, items: Sequence[Item]) -> None:
     gaps = sa.select(gap.c.conversation_no, sa.func.count()).group_by(gap.c.conversation_no)
     for number, count in rows_among(connection, gaps, gap.c.conversation_no, by_number):
         by_number[number].gap_rows = count
+    table = tables.attachment
+    attached = (
+        sa.select(table.c.conversation_no, sa.func.count(table.c.blob), sa.func.count(table.c.reason))
+        .where(table.c.staged.is_(False))
+        .group_by(table.c.conversation_no)
+    )
+    for number, sealed, missing in rows_among(connection, attached, table.c.conversation_no, by_number):
+        by_number[number].attachments, by_number[number].attachment_gaps = sealed, missing
 
 
 def check(connection: sa.Connection, run: Run, items: Sequence[Item], findings: Findings) -> None:
