@@ -42,9 +42,10 @@ class FolderSource:
             descriptor = self._open(parts)
         except OSError as error:
             raise self._refusal(error) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BlobRefusal(AttachmentGap.UNSAFE_PATH)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise BlobRefusal(AttachmentGap.UNSAFE_PATH)
             yield _Reader(self, file)
 
     def delete(self, location: str) -> None:

@@ -28,6 +28,8 @@ class FolderStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._made: set[Path] = set()
+        """Folders that are known to be there: 65,536 at most."""
 
     @property
     def name(self) -> str:
@@ -45,8 +47,8 @@ class FolderStore:
         path = self._path(name)
         temporary = self._folder / _PARTIAL / f"{name}.{secrets.token_hex(4)}"
         try:
-            for folder in (self._folder, temporary.parent, path.parent.parent, path.parent):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make(temporary.parent)
+            self._make(path.parent)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -56,8 +58,7 @@ class FolderStore:
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
-            for folder in (path.parent, path.parent.parent, self._folder):
-                sync_folder(folder)
+            sync_folder(path.parent)
         except OSError as error:
             raise self._unavailable(error) from None
 
@@ -103,6 +104,20 @@ class FolderStore:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _make(self, folder: Path) -> None:
+        """A folder of the store, for its owner only, with those that lead to it; each is durable before it is used."""
+        if folder in self._made:
+            return
+        if folder != self._folder:
+            self._make(folder.parent)
+        try:
+            folder.mkdir(mode=0o700, parents=folder == self._folder)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+        sync_folder(folder.parent)
+        self._made.add(folder)
 
     def _path(self, name: str) -> Path:
         if not BLOB_NAME.match(name):

@@ -53,9 +53,7 @@ def encrypted_file(media: Path, name: str, content: bytes, **changes: Any) -> di
     seed = hashlib.sha512(name.encode()).digest()
     key, iv = seed[:32], seed[32:40] + bytes(8)
     ciphertext = Cipher(algorithms.AES(key), modes.CTR(iv)).encryptor().update(content)
-    path = media / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(ciphertext)
+    (media / f"mxc-{name}").write_bytes(ciphertext)
     return {
         "v": "v2",
         "url": f"mxc-{name}",
