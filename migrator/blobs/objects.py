@@ -56,6 +56,9 @@ class _Bucket:
         try:
             yield _Writer(self, file)
             self.guarded("written", file.close)
+        except FileNotFoundError:
+            _discard(file)
+            raise self.gone() from None
         except BaseException:
             _discard(file)
             raise
@@ -83,7 +86,11 @@ class _Bucket:
         try:
             self.guarded("listed", lambda: self._files.ls(self._prefix.partition("/")[0], refresh=True))
         except FileNotFoundError:
-            raise BlobsUnavailableError(f"there is no {self.address}", hint="check the name of the bucket") from None
+            raise self.gone() from None
+
+    def gone(self) -> BlobsUnavailableError:
+        """There is no such bucket."""
+        return BlobsUnavailableError(f"there is no {self.address}", hint="check the name of the bucket")
 
     def _delete_one_by_one(self, paths: Sequence[str]) -> None:
         for path in paths:
@@ -233,7 +240,7 @@ def _file_system(address: str) -> tuple[Any, str]:
     try:
         import fsspec
 
-        files, path = fsspec.core.url_to_fs(address, skip_instance_cache=True, use_listings_cache=False)
+        files, path = fsspec.core.url_to_fs(address, use_listings_cache=False)
     except ImportError:
         raise ConfigError(
             f"attachments at {address.partition('://')[0]}:// need a package that is not installed",
