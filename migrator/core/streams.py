@@ -107,6 +107,11 @@ class Sink(io.RawIOBase):
         self._digest = hashlib.sha256()
         self.size = 0
         self.error: OSError | None = None
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Let nothing through any more: a stream that nobody closes ends its ciphertext when it is collected."""
+        self._abandoned = True
 
     def writable(self) -> bool:
         """It is for nothing else."""
@@ -114,6 +119,8 @@ class Sink(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """All of it, or an error that is kept."""
+        if self._abandoned:
+            return len(data)
         try:
             self._file.write(data)
         except OSError as error:

@@ -85,8 +85,12 @@ def reseal(
                     stream.write(piece)
                 stream.close()
             except TinkError:
+                sink.abandon()
                 if sink.error is not None:
                     raise sink.error from None
+                raise
+            except BaseException:
+                sink.abandon()
                 raise
     return Resealed(size=reading.size, blob_size=sink.size, sha256=sink.sha256())
 
