@@ -73,23 +73,30 @@ def sql(statement: str) -> Callable[[Bench], None]:
 def blob_path(bench: Bench) -> Path:
     """Where the blob of `two` lies."""
     (name,) = [row["blob"] for row in bench.all(tables.attachment) if row["attachment_id"] == "a-two"]
+    assert isinstance(name, str)
     return bench.folder / "blobs" / name[:2] / name[2:4] / name
 
 
-def altered(bench: Bench) -> None:
-    """One bit of a blob."""
-    data = bytearray(blob_path(bench).read_bytes())
-    data[-1] ^= 1
-    blob_path(bench).write_bytes(data)
+def to_blob(change: Callable[[bytes], bytes]) -> Callable[[Bench], None]:
+    """Somebody who writes to the store."""
+
+    def changed(bench: Bench) -> None:
+        blob_path(bench).write_bytes(change(blob_path(bench).read_bytes()))
+
+    return changed
+
+
+def another_source(bench: Bench) -> None:
+    """The source's copy and its digest are another's."""
+    (bench.folder / "media" / "two").write_bytes(b"owt")
+    bench.source(f"UPDATE attachment SET sha256 = x'{hashlib.sha256(b'owt').hexdigest()}' {TWO}")
 
 
 TWO = "WHERE attachment_id = 'a-two'"
 CASES: dict[str, tuple[Callable[[Bench], None], set[str]]] = {
     "a blob is gone": (lambda bench: blob_path(bench).unlink(), {"attachment"}),
-    "a bit of a blob": (altered, {"attachment"}),
-    "a blob that is longer": (
-        lambda bench: blob_path(bench).write_bytes(blob_path(bench).read_bytes() + b"x"), {"attachment"},
-    ),
+    "a bit of a blob": (to_blob(lambda data: data[:-1] + bytes([data[-1] ^ 1])), {"attachment"}),
+    "a blob that is longer": (to_blob(lambda data: data + b"x"), {"attachment"}),
     "a row is gone": (sql(f"DELETE FROM migrator_attachment {TWO}"), {"attachment", "audit_events"}),
     "a row became a gap": (
         sql(f"UPDATE migrator_attachment SET blob = NULL, reason = 'missing' {TWO}"), {"audit_events"},
@@ -119,13 +126,7 @@ CASES: dict[str, tuple[Callable[[Bench], None], set[str]]] = {
         sql("INSERT INTO migrator_attachment SELECT 99, sent_at, message_id, 'x', kind, 1, NULL, NULL, NULL, NULL, "
             f"NULL, 'missing', 0, run_id FROM migrator_attachment {TWO}"), {"orphan_rows"},
     ),
-    "the source's differs": (
-        lambda bench: (
-            (bench.folder / "media" / "two").write_bytes(b"owt"),
-            bench.source(f"UPDATE attachment SET sha256 = x'{hashlib.sha256(b'owt').hexdigest()}' {TWO}"),
-        )[0],
-        {"attachment"},
-    ),
+    "the source's differs": (another_source, {"attachment"}),
 }  # fmt: skip
 
 

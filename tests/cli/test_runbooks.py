@@ -25,6 +25,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "rollback": campaigns.executed,
     "making-it-final": campaigns.out_of_its_window,
     "late-keys": campaigns.executed,
+    "attachments": campaigns.with_attachments,
     "audit-review": campaigns.executed,
     "a-wrong-notice": campaigns.misinformed,
     "notice-campaign": campaigns.bounced,
