@@ -143,7 +143,7 @@ class ObjectSource:
 
 
 class ObjectStore:
-    """Sealed blobs below a URL: `ab/cd/abcd…`."""
+    """Sealed blobs below a URL: `ab/abcd…`, so that listing them takes few requests and little memory."""
 
     def __init__(self, bucket: _Bucket) -> None:
         self._bucket = bucket
@@ -184,10 +184,9 @@ class ObjectStore:
     def names(self) -> Iterator[str]:
         """The names of all blobs: memory holds those of one folder."""
         for outer in self._bucket.folder(""):
-            for inner in self._bucket.folder(outer) if len(outer) == 2 else ():
-                for name in self._bucket.folder(f"{outer}/{inner}"):
-                    if BLOB_NAME.match(name) and name.startswith(outer + inner):
-                        yield name
+            for name in self._bucket.folder(outer) if len(outer) == 2 else ():
+                if BLOB_NAME.match(name) and name.startswith(outer):
+                    yield name
 
     def close(self) -> None:
         """The client closes itself."""
@@ -222,7 +221,7 @@ class _Writer:
 def _key(name: str) -> str:
     if not BLOB_NAME.match(name):
         raise BlobRefusal(AttachmentGap.UNSAFE_PATH)
-    return f"{name[:2]}/{name[2:4]}/{name}"
+    return f"{name[:2]}/{name}"
 
 
 def _discard(file: Any) -> None:

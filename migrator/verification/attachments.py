@@ -207,8 +207,8 @@ def count_strays(campaign: Campaign, findings: Findings) -> None:
     with campaign.database.read() as connection:
         name = history.bytewise(connection, table.c.blob)
         query = sa.select(table.c.blob).where(table.c.blob.is_not(None)).order_by(name)
-        shown = iter(connection.execute(query.execution_options(yield_per=_FETCH)).scalars())
-        strays = _strays(blobs, shown)
+        with connection.execute(query.execution_options(yield_per=_FETCH)) as result:
+            strays = _strays(blobs, iter(result.scalars()))
     if strays:
         findings.count("stray_blobs", strays)
 
