@@ -162,7 +162,7 @@ def _seal(recorder: Recorder, found: Sequence[_Found], attached: Attached, *, st
     uris = [one.described.uri for one in found if isinstance(one.described, Attachment)]
     locations = locations_of(campaign, uris)
     names = [secrets.token_hex(16) if isinstance(one.described, Attachment) else "" for one in found]
-    if not recorder.dry:
+    if not recorder.dry and any(names):
         with recorder.transaction("attachments") as connection:
             strays.note(connection, campaign, run_id, [name for name in names if name])
     look = _looking(recorder)
@@ -208,13 +208,14 @@ def _gap(reason: AttachmentGap) -> tuple[Any, ...]:
 
 
 def _looking(recorder: Recorder) -> Callable[[], None]:
-    """What is asked between pieces: once a second it looks whether the run is to stop."""
+    """What is asked between pieces: once a second it looks whether the run is to stop, or somebody withdrew."""
     last = monotonic()
 
     def look() -> None:
         nonlocal last
         if monotonic() - last >= LOOK_SECONDS:
             recorder.look()
+            recorder.require_unchanged()
             last = monotonic()
 
     return look

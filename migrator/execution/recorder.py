@@ -181,6 +181,12 @@ class Recorder:
             self.pace.spend(sum(messages + gaps for _, messages, gaps in items))
             self.pace.wait(lambda: None)
 
+    def require_unchanged(self) -> None:
+        """Raise `AuthorizationsChangedError` where somebody's answer came in since the decision, as the fence would."""
+        with self.campaign.database.read() as connection:
+            if self._version(connection) != self.authorization_version:
+                raise AuthorizationsChangedError
+
     def _pass_fence(self, connection: sa.Connection, messages: int, failures: int) -> None:
         shard = tables.shard
         held = connection.execute(

@@ -39,7 +39,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto.server())
     name = f"b-{uuid.uuid4().hex}"
     made = {"LocationConstraint": moto.REGION}
-    boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=made)  # type: ignore[arg-type] # any region
+    boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=made)
     return name
 
 

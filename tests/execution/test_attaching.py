@@ -13,11 +13,13 @@ from migrator.attachments import strays
 from migrator.core.errors import BlobsUnavailableError, MigratorError
 from migrator.core.lifecycle import RunState
 from migrator.core.progress import NoProgress
+from migrator.core.streams import CHUNK, Sink
 from migrator.database import tables
+from migrator.execution import attaching
 from migrator.rollback import rollback
 from migrator.schemes.labyrinth_format import seal_many, thread_of
 from migrator.verification import verify
-from tests.execution.bench import EPOCH, KEY, Bench, entry, run_in
+from tests.execution.bench import EPOCH, KEY, NOW, Bench, entry, run_in
 from tests.execution.media import EventScheme, attachment_row, bytes_of, encrypted_file, event, shown
 
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -357,3 +359,52 @@ def test_a_writer_that_was_taken_for_dead_shows_nothing(bench: Bench) -> None:
     assert bench.resume().state is RunState.COMPLETED
     assert content_by_id(bench) == {"a-x": b"x"}
     reconciles(bench)
+
+
+def test_a_withdrawal_stops_a_long_attachment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only at the commit: what is being opened is left, decided again, and nothing of it stays."""
+    name = bench.thread("ann", "bob")
+    bench.messages(name, range(2))
+    bench.keys("ann", [name])
+    attachment_row(bench, name, "m000000", "x", bytes_of(1, 5 * CHUNK))
+    monkeypatch.setattr(attaching, "LOOK_SECONDS", 0.0)
+    whole, written = Sink.write, []
+
+    def withdrawing(self: Sink, data: bytes) -> int:
+        if not written:
+            bench.answer("ann", "withdraw", decided_at=NOW)
+        written.append(len(data))
+        return whole(self, data)
+
+    monkeypatch.setattr(Sink, "write", withdrawing)
+    run = bench.run()
+    assert bench.outcomes(run.run_id)[name][0] == "skipped:withdrawn"
+    assert sum(written) < 3 * CHUNK
+    assert (bench.all(tables.attachment), bench.all(tables.stray_blob), blobs(bench)) == ([], [], [])
+
+
+def test_a_stop_is_heard_in_the_middle_of_an_attachment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run stops, resumable, before the attachment is through; nothing of it stays."""
+    name = bench.thread("ann", "bob")
+    bench.messages(name, range(2))
+    bench.keys("ann", [name])
+    content = bytes_of(1, 5 * CHUNK)
+    attachment_row(bench, name, "m000000", "x", content)
+    monkeypatch.setattr(attaching, "LOOK_SECONDS", 0.0)
+    whole, written = Sink.write, []
+
+    def stopping(self: Sink, data: bytes) -> int:
+        if not written:
+            with bench.database() as connection:
+                connection.execute(tables.run.update().values(stop_reason="paused"))
+        written.append(len(data))
+        return whole(self, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sink, "write", stopping)
+        with pytest.raises(MigratorError):
+            bench.run()
+    assert sum(written) < 3 * CHUNK
+    assert (bench.all(tables.attachment), bench.all(tables.stray_blob), blobs(bench)) == ([], [], [])
+    assert bench.resume().state is RunState.COMPLETED
+    assert content_by_id(bench) == {"a-x": content}
