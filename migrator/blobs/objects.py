@@ -70,7 +70,7 @@ class _Bucket:
             try:
                 self.guarded("written", lambda paths=paths: self._files.rm(paths))  # type: ignore[misc] # bound early
             except FileNotFoundError:
-                self._delete_one_by_one(paths)
+                self._one_by_one(paths)
 
     def folder(self, key: str) -> list[str]:
         """The names right below a prefix, in order."""
@@ -92,7 +92,11 @@ class _Bucket:
         """There is no such bucket."""
         return BlobsUnavailableError(f"there is no {self.address}", hint="check the name of the bucket")
 
-    def _delete_one_by_one(self, paths: Sequence[str]) -> None:
+    def delete_one(self, key: str) -> None:
+        """Remove one object whose key is somebody else's: a key with `*` in it is no pattern here."""
+        self._one_by_one([f"{self._prefix}/{key}"])
+
+    def _one_by_one(self, paths: Sequence[str]) -> None:
         for path in paths:
             try:
                 self.guarded("written", lambda path=path: self._files.rm_file(path))  # type: ignore[misc] # bound early
@@ -133,7 +137,7 @@ class ObjectSource:
             key = self._key(location)
         except BlobRefusal:
             return
-        self._bucket.delete([key])
+        self._bucket.delete_one(key)
 
     def close(self) -> None:
         """The client closes itself."""

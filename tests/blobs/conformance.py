@@ -125,6 +125,17 @@ class BlobSourceConformance(ABC):
         assert refused.value.reason is AttachmentGap.UNSAFE_PATH
         self.source().delete(location)
 
+    def test_a_location_is_no_pattern(self) -> None:
+        """Whoever names an attachment `*` removes nothing, and reads nothing."""
+        for location in ("*", "ab/*", "ab/cd/*", "with?space", "[a-z]*", "**"):
+            self.source().delete(location)
+            with pytest.raises(BlobRefusal), self.source().reading(location):
+                pass
+        with self.source().reading("with space") as file:
+            assert file.read(10) == b"y"
+        with self.source().reading("ab/cd/blob") as file:
+            assert file.read(1) == b"x"
+
     def test_a_blob_is_removed(self) -> None:
         """Once; doing it again does nothing, and the others stay."""
         self.source().delete("ab/cd/blob")
