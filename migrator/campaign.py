@@ -16,6 +16,7 @@ from migrator import plugins
 from migrator.audit import signing_key
 from migrator.audit.log import AuditLog
 from migrator.audit.references import References
+from migrator.blobs.interface import BlobSource, BlobStore
 from migrator.core.clock import Clock
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import ConfigError, KeyServiceError
@@ -71,6 +72,22 @@ class Campaign:
         return plugins.scheme(plugins.store_class(self.settings.source.kind).scheme)
 
     @cached_property
+    def media(self) -> BlobSource:
+        """Where the source keeps its attachments, opened at first use."""
+        address = self.settings.source.media
+        if address is None:
+            raise ConfigError("source.media is not set", hint="it says where the source keeps its attachments")
+        return plugins.blob_source_class(address).open(address, directory=self.spec.directory)
+
+    @cached_property
+    def blobs(self) -> BlobStore | None:
+        """Where sealed attachments lie; None where a campaign leaves attachments alone."""
+        address = self.settings.attachments.target
+        if address is None:
+            return None
+        return plugins.blob_store_class(address).open(address, directory=self.spec.directory)
+
+    @cached_property
     def references(self) -> References:
         """Keyed references for the audit log; one unwrap a process."""
         with self.database.read() as connection:
@@ -103,6 +120,10 @@ class Campaign:
         """Close what was opened."""
         if "store" in self.__dict__:
             self.store.close()
+        if "media" in self.__dict__:
+            self.media.close()
+        if self.__dict__.get("blobs") is not None:
+            self.__dict__["blobs"].close()
         self.database.close()
 
 

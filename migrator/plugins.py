@@ -5,6 +5,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
+from migrator.blobs.interface import BlobSource, BlobStore
 from migrator.channels.interface import ChannelAddress, NoticeChannel
 from migrator.core.errors import ConfigError
 from migrator.engines.interface import Engine
@@ -13,7 +14,9 @@ from migrator.keyservices.interface import KeyService, OffersSigners, Signer
 from migrator.schemes.interface import Scheme
 from migrator.stores.interface import MessageStore
 
-_EXTRAS: Final = {"boto3": "aws", "botocore": "aws", "hvac": "vault", "pkcs11": "pkcs11", "vodozemac": "matrix"}
+_EXTRAS: Final = {
+    "boto3": "aws", "botocore": "aws", "fsspec": "s3", "hvac": "vault", "pkcs11": "pkcs11", "vodozemac": "matrix",
+}  # fmt: skip
 """Which extra of ours brings a module that is missing."""
 
 
@@ -69,6 +72,21 @@ def open_signer(address: str, directory: Path) -> Signer:
 def channel_class(address: ChannelAddress) -> type[NoticeChannel]:
     """The notice channel of an address's kind."""
     loaded: type[NoticeChannel] = _load("migrator.channels", address.kind, "notify.channel")
+    return loaded
+
+
+def blob_source_class(address: str) -> type[BlobSource]:
+    """What reads the source's attachments at an address: a folder, or a URL."""
+    kind = "objects" if "://" in address else "folder"
+    loaded: type[BlobSource] = _load("migrator.blob_sources", kind, "source.media")
+    return loaded
+
+
+def blob_store_class(address: str) -> type[BlobStore]:
+    """What keeps sealed attachments at an address: `file:FOLDER`, or a URL that a plug-in or fsspec knows."""
+    scheme, installed = address.partition(":")[0], entry_points(group="migrator.blob_stores").names
+    kind = scheme if scheme in installed else "objects"
+    loaded: type[BlobStore] = _load("migrator.blob_stores", kind, "attachments.target")
     return loaded
 
 

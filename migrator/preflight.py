@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from migrator import key_probe, recipient_key
 from migrator.approvals import standing
 from migrator.approvals.signing import NAMESPACE
+from migrator.attachments import probe as attachments
 from migrator.audit import signing_key
 from migrator.audit.anchors import http, timestamp
 from migrator.audit.anchors.asking import Anchors
@@ -88,6 +89,8 @@ def checks(spec: CampaignSpec, *, system: Clock | None = None) -> Iterator[Check
     yield _contained("campaign keys", partial(_campaign_keys, spec))
     yield _contained("clock", partial(_clock, spec, real))
     yield _contained("free space", partial(_free_space, spec))
+    if spec.settings.attachments.target is not None:
+        yield _contained("attachments", partial(_attachments, spec))
     yield _contained("notice channel", partial(_notice_channel, spec))
     yield _contained("notice templates", partial(_notice_templates, spec))
     if spec.settings.campaign.environment is Environment.PRODUCTION:
@@ -211,6 +214,12 @@ def _free_space(spec: CampaignSpec) -> _Finding:
     if free < needed:
         return _warn(said, "make room: a run stops when the disk is full, and goes on when it is not")
     return _Finding(said)
+
+
+def _attachments(spec: CampaignSpec) -> _Finding:
+    with open_campaign(spec) as campaign:
+        name = attachments.probe(campaign)
+    return _Finding(f"those of the source are there; {name} can be written, read and deleted from")
 
 
 def _existing(path: Path) -> Path:

@@ -75,7 +75,7 @@ def strict_json(text: str | bytes, *, max_depth: int) -> object:
     """Parse JSON, refusing what formats forbid; `ValueError` says what, never repeating content."""
     if isinstance(text, bytes):
         text = text.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    _check_depth(text, max_depth)
+    check_depth(text, max_depth)
     try:
         value: object = _STRICT.decode(text)
     except json.JSONDecodeError as error:
@@ -103,7 +103,7 @@ def strict_json_items(text: str, *, max_depth: int, max_chars: int) -> Iterator[
         except RecursionError:
             raise ValueError("JSON nested too deeply") from None
         item = window[:length]
-        _check_depth(item, max_depth)
+        check_depth(item, max_depth)
         if "\\u" in item:
             _check_surrogates(value)
         yield value
@@ -124,7 +124,7 @@ def _after_space(text: str, position: int) -> int:
     return found.end() if found else position
 
 
-def _check_depth(text: str, max_depth: int) -> None:
+def check_depth(text: str, max_depth: int) -> None:
     """Bound the nesting before the parser recurses; brackets inside strings don't count."""
     if text.count("{") + text.count("[") <= max_depth:
         return

@@ -129,6 +129,13 @@ class SourceBusyError(SourceError):
     exit_status = ExitStatus.SERVICE_DOWN
 
 
+class BlobsUnavailableError(MigratorError):
+    """Where attachments lie, or are to lie, can't be reached as a whole; that says nothing about any one of them."""
+
+    code = "blobs_unavailable"
+    exit_status = ExitStatus.SERVICE_DOWN
+
+
 class DatabaseError(MigratorError):
     """The migrator database can't be opened or written: locked, read-only, full, gone."""
 

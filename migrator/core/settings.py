@@ -79,6 +79,14 @@ def _witness_key(value: str) -> str:
     return value
 
 
+def _blob_address(value: str) -> str:
+    if not value.startswith("file:") and "://" not in value:
+        raise ValueError("a place for attachments reads like file:blobs or s3://bucket/prefix")
+    if urlsplit(value).password is not None or urlsplit(value).query:
+        raise ValueError("this address is shown in plain: credentials belong to the store's own client")
+    return value
+
+
 def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
@@ -216,6 +224,13 @@ Cohorts = dict[Annotated[str, AfterValidator(require_name)], Annotated[str, Afte
 """Names that an operator chooses → rules (`core.cohorts`): the one section without keys of its own."""
 
 
+class AttachmentSettings(_Section):
+    """Where sealed attachments go; without `target` they stay in the source. `max_bytes`: a larger one is a gap."""
+
+    target: Annotated[str, AfterValidator(_blob_address)] | None = None
+    max_bytes: int = Field(default=10 * 1024**3, ge=1, le=75 * 1024**3)
+
+
 class NotifySettings(_Section):
     """How users are told.
 
@@ -286,6 +301,7 @@ class Settings(_Section):
     execution: ExecutionSettings = ExecutionSettings()
     cohorts: Cohorts = {}
     hooks: HooksSettings = HooksSettings()
+    attachments: AttachmentSettings = AttachmentSettings()
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
 
@@ -293,6 +309,12 @@ class Settings(_Section):
     def origin(self) -> str:
         """The audit log's origin line."""
         return self.audit.origin or f"localhost/migrator/{self.campaign.name}"
+
+    @model_validator(mode="after")
+    def _attachments_have_a_source(self) -> Self:
+        if self.attachments.target is not None and self.source.media is None:
+            raise ValueError("attachments.target needs source.media: where the source keeps its attachments")
+        return self
 
     @model_validator(mode="after")
     def _production_is_guarded(self) -> Self:

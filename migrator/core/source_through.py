@@ -6,14 +6,21 @@ from migrator.core.encoding import strict_json
 from migrator.core.model import Conversation
 
 
-def source_through(conversation: Conversation, export_no: int) -> dict[str, int | None]:
-    """What a history covers that was brought up to source and exports; `changes` only where there are any."""
+def source_through(conversation: Conversation, export_no: int, *, attachments: bool) -> dict[str, int | None]:
+    """What a history covers that was brought up to source and exports.
+
+    `changes` only where there are any; `attachments` only where they were looked at.
+    """
     covers = {
         "messages": conversation.messages,
         "last_sent_at": conversation.last_sent_at,
         "export_no": export_no,
     }
-    return {**covers, "changes": conversation.changes} if conversation.changes else covers
+    if conversation.changes:
+        covers["changes"] = conversation.changes
+    if attachments:
+        covers["attachments"] = 1
+    return covers
 
 
 def covered(text: str | None) -> dict[str, int | None]:

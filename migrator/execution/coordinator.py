@@ -14,10 +14,12 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from migrator import lease as leases
+from migrator.attachments import strays
 from migrator.campaign import Campaign
 from migrator.core.errors import (
     RESUMABLE,
     AuditLogError,
+    BlobsUnavailableError,
     DatabaseUnavailableError,
     IntegrityError,
     LeaseHeldError,
@@ -34,7 +36,7 @@ from migrator.database import tables
 from migrator.execution import runs, shards
 from migrator.execution.assignment import Assignment, Retry, ShardResult
 from migrator.execution.dispatch import Queue
-from migrator.execution.gates import require_cutover, require_open
+from migrator.execution.gates import require_attachments, require_cutover, require_open
 from migrator.execution.journal import Journal
 from migrator.execution.options import RunOptions, StopSignal, engine_of, limit_of
 from migrator.execution.rehearsal import rehearse
@@ -56,6 +58,7 @@ _MIN_BUDGET = 10
 def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progress, stop: StopSignal) -> RunSummary:
     """Run a plan, given by file or id."""
     found = stored.load(campaign, plan)
+    require_attachments(campaign)
     observer = Observer(campaign, options, progress, found.plan_id)
     session = _Session(campaign, options, progress, stop, observer)
     if options.dry_run:
@@ -83,6 +86,7 @@ def resume(
         run = runs.find(connection, run_id)
         if run.state is RunState.COMPLETED:
             return summary_of(connection, run)
+    require_attachments(campaign)
     observer = Observer(campaign, options, progress, run.plan_id)
     session = _Session(campaign, options, progress, stop, observer)
     plan = stored.load(campaign, run.plan_id)
@@ -124,6 +128,7 @@ class _Session:
     def drive(self, run: Run, plan: StoredPlan, lease: Lease) -> RunSummary:
         """Work until the run is complete or has to stop; then say where it stands."""
         self.observer.begun(run)
+        strays.abandon(self.campaign, run.run_id)  # workers of earlier sessions commit nothing any more
         todo = shards.cut(self.campaign, run, self.engine.workers)
         budget = self._budget(run)
         journal = Journal(self.campaign, run.run_id)
@@ -211,6 +216,7 @@ class _Session:
         worked = Worked(
             seconds=time.monotonic() - self.began, held_seconds=self.held_seconds, messages=self.done.messages
         )
+        self._sweep(run)
         with self.campaign.database.read() as connection:
             found = summary_of(connection, run, worked)
         if found.pending == 0 and self.error is None:
@@ -231,6 +237,14 @@ class _Session:
             raise resumable(self.error)
         with self.campaign.database.read() as connection:
             return summary_of(connection, runs.find(connection, run.run_id))
+
+    def _sweep(self, run: Run) -> None:
+        """Remove blobs of attachments that nothing shows; where their store is away, they stay noted for later."""
+        strays.abandon(self.campaign, run.run_id)
+        try:
+            strays.sweep(self.campaign)
+        except BlobsUnavailableError as error:
+            self.progress.note(f"blobs that nothing shows stay for now: {error.message}")
 
     def _budget(self, run: Run) -> int:
         """How many conversations may fail in this session before it stops; a percentage is of what the run is for."""

@@ -1,7 +1,7 @@
 """Decides again, as of now, what the plan decided: the second of the two checks that G1 asks for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -39,6 +39,7 @@ def decide_items(
     gathered = dict(zip([c.conversation_id for c in present], facts.gather(connection, present), strict=True))
     refs = refs_of(campaign, connection, items, found)
     partial = begun(connection, [item.conversation_no for item in items])
+    attachments = campaign.settings.attachments.target is not None
     works: list[Work] = []
     endings: list[Ending] = []
     for item in items:
@@ -47,7 +48,8 @@ def decide_items(
         if outcome is None and item.conversation_id not in refs:
             outcome = Outcome.FAILED_SOURCE.value  # its owner is not the one of the plan
         if conversation is not None and (outcome is None or _only_takes_back(item, conversation, refs)):
-            works.append(_work(item, conversation, gathered[item.conversation_id], refs, partial, outcome))
+            work = _work(item, conversation, gathered[item.conversation_id], refs, partial, outcome)
+            works.append(replace(work, attachments=True) if attachments else work)
         else:
             messages = conversation.messages if conversation is not None else item.messages
             endings.append(

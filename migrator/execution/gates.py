@@ -40,3 +40,12 @@ def require_cutover(campaign: Campaign) -> None:
     if campaign.in_production:
         with campaign.database.read() as connection:
             require_database_past_cutover(connection, campaign)
+
+
+def require_attachments(campaign: Campaign) -> None:
+    """Raise where attachments are to be taken over and the source's, or the store for the sealed ones, can't be opened.
+
+    A media store that is not mounted must not look like one in which everything is missing.
+    """
+    if campaign.blobs is not None:
+        _ = campaign.media

@@ -20,6 +20,7 @@ from migrator.core.model import Cursor, MessageRow
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.database.bulk import chunks, insert_rows
+from migrator.execution.attaching import Attached, Stretch, attach, counted
 from migrator.execution.claims import CLAIM_COLUMNS, At, Made, Rehearsed, claim_rows, holders_of, settle
 from migrator.execution.keys import WrappedKey, in_place, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
@@ -65,12 +66,12 @@ def rewrap_long(recorder: Recorder, material: Material, work: Work) -> None:
         if not storable(rows) or _taken(recorder, work, rows):
             _end(recorder, material, replace(ending(work, Outcome.FAILED_SOURCE), partial=True))
             return
-        page = _seal(recorder, work, ring, position, rows)
+        page, attached = _seal(recorder, work, ring, position, rows)
         if len(rows) < limit:
-            _finish(recorder, material, work, position, page)
+            _finish(recorder, material, work, position, page, attached)
             return
         position.cursor = recorder.campaign.store.cursor(rows[-1])
-        _commit_page(recorder, work, position, page)
+        _commit_page(recorder, work, position, page, attached)
 
 
 def _begin(recorder: Recorder, work: Work) -> _Position | Outcome:
@@ -119,7 +120,9 @@ def _taken(recorder: Recorder, work: Work, rows: Sequence[MessageRow]) -> bool:
     return False
 
 
-def _seal(recorder: Recorder, work: Work, ring: KeyRing, position: _Position, rows: Sequence[MessageRow]) -> Sealed:
+def _seal(
+    recorder: Recorder, work: Work, ring: KeyRing, position: _Position, rows: Sequence[MessageRow]
+) -> tuple[Sealed, Attached]:
     scheme = recorder.campaign.scheme
     results = scheme.open_messages([(work.conversation, ring, rows)])[0]
 
@@ -131,13 +134,15 @@ def _seal(recorder: Recorder, work: Work, ring: KeyRing, position: _Position, ro
 
     position.claims = settle(scheme, rows, results, holders)
     count(results, position.gaps)
+    attached = attach(recorder, [Stretch(work, None if recorder.dry else position.key, rows, results)])
     if recorder.dry:
         position.rehearsed.add(position.claims)
-        return Sealed()
-    return seal_page(work.conversation_no, work.conversation_id, position.key, rows, results, position.root)
+        return Sealed(), attached
+    page = seal_page(work.conversation_no, work.conversation_id, position.key, rows, results, position.root)
+    return page, attached
 
 
-def _commit_page(recorder: Recorder, work: Work, position: _Position, page: Sealed) -> None:
+def _commit_page(recorder: Recorder, work: Work, position: _Position, page: Sealed, attached: Attached) -> None:
     if recorder.dry:
         return
     gaps = position.gaps
@@ -152,7 +157,7 @@ def _commit_page(recorder: Recorder, work: Work, position: _Position, page: Seal
     }
     table = tables.progress
     with recorder.transaction("page", messages=len(page.messages) + len(page.gaps)) as connection:
-        _write(connection, recorder, work, position, page)
+        _write(connection, recorder, work, position, page, attached)
         if position.fresh is not None:
             connection.execute(table.insert().values(conversation_no=work.conversation_no, **state))
         else:
@@ -160,7 +165,9 @@ def _commit_page(recorder: Recorder, work: Work, position: _Position, page: Seal
     position.fresh = None
 
 
-def _write(connection: sa.Connection, recorder: Recorder, work: Work, position: _Position, page: Sealed) -> None:
+def _write(
+    connection: sa.Connection, recorder: Recorder, work: Work, position: _Position, page: Sealed, attached: Attached
+) -> None:
     if position.fresh is not None:
         insert_keys(connection, recorder.campaign, [(work, position.fresh)])
         event = key_created(work, position.fresh, recorder.assignment.run_id)
@@ -169,9 +176,12 @@ def _write(connection: sa.Connection, recorder: Recorder, work: Work, position: 
     insert_rows(connection, tables.gap, GAP_COLUMNS, page.gaps)
     claims = claim_rows(work.conversation_no, recorder.assignment.run_id, position.claims)
     insert_rows(connection, tables.claim, CLAIM_COLUMNS, claims)
+    attached.write(connection)
 
 
-def _finish(recorder: Recorder, material: Material, work: Work, position: _Position, page: Sealed) -> None:
+def _finish(
+    recorder: Recorder, material: Material, work: Work, position: _Position, page: Sealed, attached: Attached
+) -> None:
     """The last page, together with the flip; or the end of a conversation that has too many gaps."""
     gaps = position.gaps
     outcome = gaps.outcome(recorder.campaign.settings.execution.max_gap_fraction)
@@ -192,10 +202,11 @@ def _finish(recorder: Recorder, material: Material, work: Work, position: _Posit
             key_service=position.key_service,
         )
         with recorder.transaction("flip", messages=len(page.messages) + len(page.gaps)) as connection:
-            _write(connection, recorder, work, position, page)
+            _write(connection, recorder, work, position, page, attached)
             connection.execute(
                 tables.progress.delete().where(tables.progress.c.conversation_no == work.conversation_no)
             )
+            shown = replace(shown, attachments=counted(connection, work.conversation_no))
             show(connection, recorder, [shown])
             record_refusals(connection, recorder.campaign, material.refusals, recorder.assignment.run_id)
     recorder.counted([(outcome.value, gaps.opened, gaps.gaps)])

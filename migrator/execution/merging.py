@@ -6,9 +6,10 @@
    same sender fills it (another sender's does not: `unverified_sender`). What is redacted or replayed no entry fills.
 3. The Merkle root is taken over the whole conversation, source and staged entries merged in message order.
    A message with a server row that the source has taken back since is staged as gap `redacted` in its place.
-4. One transaction moves the staged rows into server history, replaces gaps, updates counts, and shows the result.
+4. Attachments of messages that are shown already are staged, if nobody looked at them before (`catching_up`).
+5. One transaction moves the staged rows into server history, replaces gaps, updates counts, and shows the result.
 
-Until step 4 readers see what they saw before. A crash loses the staging only: the next attempt begins anew. The staged
+Until step 5 readers see what they saw before. A crash loses the staging only: the next attempt begins anew. The staged
 rows stay without their ciphertext, so that a rollback knows what this run added.
 """
 
@@ -26,6 +27,8 @@ from migrator.core.model import MessageRow
 from migrator.core.outcomes import CLOSED_TO_HISTORY, GapReason, Outcome
 from migrator.core.source_through import covered
 from migrator.database import tables
+from migrator.execution.attaching import counted, stage_attachments
+from migrator.execution.catching_up import stage_shown
 from migrator.execution.claims import At, settle
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
@@ -78,6 +81,7 @@ def merge(recorder: Recorder, exports: ExportReader, material: Material, work: W
     if not _stage_source(recorder, stage, material.rings.get(work.conversation_id, {}), work, key.key):
         _end(recorder, refusals, work, ending(work, Outcome.FAILED_SOURCE))
         return
+    stage_shown(recorder, work, key.key)
     _finish(recorder, refusals, stage, work, key)
 
 
@@ -120,7 +124,10 @@ def _stage_history(recorder: Recorder, exports: ExportReader, stage: Stage, work
             entries = {(entry.sent_at, entry.message_id): entry for entry in reversed(page)}
             ats = list(entries)
             known, prior = stage.server_rows(ats) | stage.staged(ats).keys(), stage.prior_gaps(ats)
-            stage.put([_history(work, key, entry, prior.get(at)) for at, entry in entries.items() if at not in known])
+            news = [entry for at, entry in entries.items() if at not in known]
+            stage.put([_history(work, key, entry, prior.get((entry.sent_at, entry.message_id))) for entry in news])
+            rows = [(entry.sent_at, entry.message_id, entry.sender_id) for entry in news]
+            stage_attachments(recorder, work, key, rows, [(entry.content_type, entry.content) for entry in news])
 
 
 def _history(work: Work, key: DataKey, entry: HistoryEntry, prior: str | None) -> Staged:
@@ -199,6 +206,7 @@ def _stage_page(
         else:
             staged.append(_sealed(work, key, row, result, prior.get(at), made.get((row[0], row[1]))))
     stage.put(staged)
+    stage_attachments(recorder, work, key, [row for _, row in missing], results)
     return True
 
 
@@ -260,6 +268,7 @@ def _finish(
         if work.visible:
             _remember(connection, recorder, work)
         stage.move(connection)
+        shown = replace(shown, attachments=counted(connection, work.conversation_no))
         show(connection, recorder, [shown], events)
         record_refusals(connection, recorder.campaign, refusals, recorder.assignment.run_id)
     recorder.counted([(outcome.value, gaps.opened, gaps.gaps)])

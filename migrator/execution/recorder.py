@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migrator.attachments import strays
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
@@ -32,7 +33,7 @@ from migrator.execution.pacing import Pace
 _ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
 
 
-_BEGUN_ANEW = ("stage", "stage-clear", "leftovers")
+_BEGUN_ANEW = ("stage", "stage-clear", "leftovers", "attachments")
 """Commits that an attempt begun anew does again: they are no progress."""
 
 
@@ -88,7 +89,7 @@ class Recorder:
         Where the run is paced, one with messages waits until those of before are paid for.
         """
         if messages:
-            self.pace.wait(self._look)
+            self.pace.wait(self.look)
         with self.campaign.database.write(label) as connection:
             self._pass_fence(connection, messages, failures)
             yield connection
@@ -104,7 +105,7 @@ class Recorder:
             held = connection.execute(self._held_shard().values(waiting=why))
             if held.rowcount != 1:
                 raise FencedError
-        self.pace.hold(seconds, self._look)
+        self.pace.hold(seconds, self.look)
 
     def observe_authorizations(self, connection: sa.Connection) -> bool:
         """Note which authorisations the next decisions rest on; True if they are other ones than before."""
@@ -151,6 +152,7 @@ class Recorder:
         connection.execute(keys.delete().where(living))
         for table in (tables.message, tables.gap, tables.claim, tables.progress):
             connection.execute(table.delete().where(table.c.conversation_no == conversation_no))
+        strays.doom(connection, self.campaign, tables.attachment.c.conversation_no == conversation_no)
         run_id = self.assignment.run_id
         events = [
             Event(type=EventType.KEY_DESTROYED, subject=ref, run_id=run_id, data={"ref": ref, "key_id": key_id})
@@ -180,6 +182,12 @@ class Recorder:
             self.pace.spend(sum(messages + gaps for _, messages, gaps in items))
             self.pace.wait(lambda: None)
 
+    def require_unchanged(self) -> None:
+        """Raise `AuthorizationsChangedError` where somebody's answer came in since the decision, as the fence would."""
+        with self.campaign.database.read() as connection:
+            if self._version(connection) != self.authorization_version:
+                raise AuthorizationsChangedError
+
     def _pass_fence(self, connection: sa.Connection, messages: int, failures: int) -> None:
         shard = tables.shard
         held = connection.execute(
@@ -207,7 +215,10 @@ class Recorder:
             shard.c.token == assignment.token,
         )
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Raise `StopRequestedError` or `FencedError` where this worker is to leave in the middle of long work."""
+        if self.dry:
+            return
         with self.campaign.database.read() as connection:
             self._require_running(connection)
 

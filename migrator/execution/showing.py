@@ -18,7 +18,7 @@ from migrator.execution.work import Work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A conversation that readers see from this transaction on."""
+    """A conversation that readers see from this transaction on. `attachments`: how many are sealed, how many gaps."""
 
     work: Work
     outcome: Outcome
@@ -27,6 +27,7 @@ class Shown:
     items_root: bytes
     key_id: int
     key_service: str
+    attachments: tuple[int, int] = (0, 0)
 
 
 def show(connection: sa.Connection, recorder: Recorder, shown: Sequence[Shown], events: Sequence[Event] = ()) -> None:
@@ -52,6 +53,8 @@ def show(connection: sa.Connection, recorder: Recorder, shown: Sequence[Shown], 
 
 
 def _event(shown: Shown, run_id: str) -> Event:
+    sealed, gaps = shown.attachments
+    attachments = {"attachments": sealed, "attachment_gaps": gaps} if sealed or gaps else {}
     return Event(
         type=EventType.CONVERSATION_REWRAPPED,
         subject=shown.work.ref,
@@ -64,5 +67,6 @@ def _event(shown: Shown, run_id: str) -> Event:
             "items_root": shown.items_root.hex(),
             "key_id": shown.key_id,
             "key_service": shown.key_service,
+            **attachments,
         },
     )

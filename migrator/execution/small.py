@@ -10,6 +10,7 @@ from migrator.core.model import MessageRow
 from migrator.core.outcomes import GapReason, Outcome
 from migrator.database import tables
 from migrator.database.bulk import insert_rows
+from migrator.execution.attaching import Attached, Stretch, attach
 from migrator.execution.claims import CLAIM_COLUMNS, Made, claim_rows, settle
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, make_keys
 from migrator.execution.recorder import Ending, Recorder
@@ -38,10 +39,19 @@ def rewrap_unit(recorder: Recorder, material: Material, works: Sequence[Work]) -
     endings: list[Ending] = []
     opened = _open(recorder, material, works, endings)
     if recorder.dry:
+        attach(recorder, [Stretch(o.work, None, o.rows, o.results) for o in opened])
         recorder.counted([(o.outcome.value, o.gaps.opened, o.gaps.gaps) for o in opened])
         recorder.counted([(e.outcome, e.messages, e.gaps) for e in endings])
         return
     keys = make_keys(recorder.campaign, [o.work for o in opened])
+    attached = attach(
+        recorder,
+        [
+            Stretch(o.work, key.key, o.rows, o.results)
+            for o, key in zip(opened, keys, strict=True)
+            if isinstance(key, WrappedKey)
+        ],
+    )
     shown: list[Shown] = []
     sealed: list[Sealed] = []
     claims: list[tuple[Any, ...]] = []
@@ -50,12 +60,12 @@ def rewrap_unit(recorder: Recorder, material: Material, works: Sequence[Work]) -
         if isinstance(key, KeyRefusal):
             endings.append(ending(conversation.work, Outcome.FAILED_KEY_SERVICE))
             continue
-        stretch, flip = _seal(conversation, key)
+        stretch, flip = _seal(conversation, key, attached)
         sealed.append(stretch)
         shown.append(flip)
         claims += claim_rows(conversation.work.conversation_no, recorder.assignment.run_id, conversation.claims)
         kept.append((conversation.work, key))
-    _commit(recorder, material, sealed, claims, shown, kept, endings)
+    _commit(recorder, material, sealed, claims, attached, shown, kept, endings)
 
 
 def ending(work: Work, outcome: Outcome, gaps: GapCount | None = None) -> Ending:
@@ -98,7 +108,7 @@ def _open(recorder: Recorder, material: Material, works: Sequence[Work], endings
     return opened
 
 
-def _seal(conversation: _Open, key: WrappedKey) -> tuple[Sealed, Shown]:
+def _seal(conversation: _Open, key: WrappedKey, attached: Attached) -> tuple[Sealed, Shown]:
     work, root = conversation.work, ItemsRoot()
     stretch = seal_page(
         work.conversation_no, work.conversation_id, key.key, conversation.rows, conversation.results, root
@@ -111,6 +121,7 @@ def _seal(conversation: _Open, key: WrappedKey) -> tuple[Sealed, Shown]:
         items_root=root.root(),
         key_id=key.key.key_id,
         key_service=key.key_service,
+        attachments=attached.counts.get(work.conversation_no, (0, 0)),
     )
     return stretch, shown
 
@@ -120,6 +131,7 @@ def _commit(
     material: Material,
     sealed: Sequence[Sealed],
     claims: Sequence[tuple[Any, ...]],
+    attached: Attached,
     shown: Sequence[Shown],
     keys: Sequence[tuple[Work, WrappedKey]],
     endings: Sequence[Ending],
@@ -132,6 +144,7 @@ def _commit(
         insert_rows(connection, tables.message, MESSAGE_COLUMNS, [row for s in sealed for row in s.messages])
         insert_rows(connection, tables.gap, GAP_COLUMNS, [row for s in sealed for row in s.gaps])
         insert_rows(connection, tables.claim, CLAIM_COLUMNS, claims)
+        attached.write(connection)
         show(connection, recorder, shown, [key_created(work, key, run_id) for work, key in keys])
         recorder.end(connection, endings)
         record_refusals(connection, recorder.campaign, material.refusals, run_id)

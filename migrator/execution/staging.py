@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migrator.attachments import strays
 from migrator.core.encoding import canonical_json
 from migrator.core.gaps import GapCount
 from migrator.core.outcomes import GapReason
@@ -112,7 +113,9 @@ class _DatabaseStage(_Visible):
             reason, prior = tables.addition.c.gap_reason, tables.addition.c.prior_gap
             news = sa.or_(reason.is_(None), prior.is_(None), reason != prior)
             query = sa.select(sa.literal(1)).where(*self._mine(tables.addition), news).limit(1)
-            return connection.scalar(query) is not None
+            attachment = tables.attachment
+            attached = sa.select(sa.literal(1)).where(*self._mine(attachment), attachment.c.staged).limit(1)
+            return any(connection.scalar(found) is not None for found in (query, attached))
 
     def move(self, connection: sa.Connection) -> None:
         addition, message, gap = tables.addition, tables.message, tables.gap
@@ -147,9 +150,24 @@ class _DatabaseStage(_Visible):
             )
         )
         connection.execute(addition.update().where(*self._mine(addition)).values(ciphertext=None, claim=None))
+        attachment = tables.attachment
+        connection.execute(attachment.update().where(*self._mine(attachment)).values(staged=False))
+        taken_back = (
+            sa.select(sa.literal(1))
+            .where(
+                *self._mine(addition),
+                addition.c.sent_at == attachment.c.sent_at,
+                addition.c.message_id == attachment.c.message_id,
+                addition.c.taken_back,
+            )
+            .exists()
+        )
+        strays.doom(connection, self._recorder.campaign, attachment.c.conversation_no == self._number, taken_back)
 
     def discard(self, connection: sa.Connection) -> None:
         connection.execute(tables.addition.delete().where(*self._mine(tables.addition)))
+        staged = (*self._mine(tables.attachment), tables.attachment.c.staged)
+        strays.doom(connection, self._recorder.campaign, *staged)
 
     def mark_current(self, connection: sa.Connection, work: Work) -> None:
         table = tables.conversation

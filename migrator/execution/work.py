@@ -14,7 +14,7 @@ class Work:
     `regions` decide who wraps its data key (`migrator.key_routing`). `exporters`: accounts whose exports may be used,
     `visible`: readers see an earlier state of it, `partial`: an earlier transaction wrote some of it. `closed`: why
     nothing of it may be opened (an outcome); only what the source has taken back is removed. `covers`: what its history
-    covers after that.
+    covers after that. `attachments`: they are taken over too.
     """
 
     conversation_no: int
@@ -27,6 +27,7 @@ class Work:
     partial: bool
     closed: str | None = None
     covers: Mapping[str, int | None] | None = None
+    attachments: bool = False
 
     @property
     def conversation_id(self) -> str:
@@ -37,7 +38,7 @@ class Work:
         """What of source and exports the history covers once this work is done."""
         if self.covers is not None:
             return dict(self.covers)
-        return source_through(self.conversation, self.newest_export_no)
+        return source_through(self.conversation, self.newest_export_no, attachments=self.attachments)
 
 
 def units(works: Sequence[Work], page_size: int) -> Iterator[list[Work]]:

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.encoding import canonical_json
-from migrator.core.errors import GateError
 from migrator.core.model import Conversation
 from migrator.core.progress import Progress
 from migrator.database import tables
+from migrator.finalization.attachments import erase, refuse_unsealed, sealed_at
 from migrator.finalization.state import Finalization
 from migrator.stores.interface import Eraser
 
@@ -38,7 +38,7 @@ class Visible:
 def pages(campaign: Campaign, connection: sa.Connection, after_no: int) -> Iterator[Visible]:
     """Conversations that readers see and whose source is still there, a page at a time.
 
-    `GateError` where one has attachments, which migrator did not re-wrap.
+    `GateError` where one has attachments that migrator did not re-wrap.
     """
     table = tables.conversation
     while True:
@@ -52,7 +52,7 @@ def pages(campaign: Campaign, connection: sa.Connection, after_no: int) -> Itera
             return
         held = held_among(campaign, [identifier for _, identifier in rows])
         numbers = {number: identifier for number, identifier in rows if identifier not in held}
-        _refuse_attachments(campaign, list(numbers.values()))
+        refuse_unsealed(campaign, connection, numbers)
         after_no = rows[-1][0]
         yield Visible(numbers, len(rows) - len(numbers), after_no)
 
@@ -103,6 +103,7 @@ def _retire_page(work: Finalization, eraser: Eraser, page: Visible, progress: Pr
     while True:
         with work.campaign.database.read() as connection:
             batch = next(places(connection, page, after), None)
+            attached = sealed_at(connection, page.numbers, batch or [])
         if batch is None:
             return
         found = [(page.numbers[number], sent_at, message_id) for number, sent_at, message_id in batch]
@@ -113,7 +114,7 @@ def _retire_page(work: Finalization, eraser: Eraser, page: Visible, progress: Pr
             numbers = sorted({number for number, _, _ in batch})
             first = None if after is None else list(after)
             work.announce({"after": first, "to": list(batch[-1]), "count": count, "numbers": numbers})
-            eraser.erase(found)
+            erase(work.campaign, eraser, found, attached)
             _take_in(work, count)
         after = batch[-1]
         progress.advance(len(batch))
@@ -131,9 +132,12 @@ def _settle(work: Finalization, eraser: Eraser) -> None:
     with work.campaign.database.read() as connection:
         names = {row.conversation_no: row.conversation_id for row in connection.execute(query)}
         batch = next(places(connection, Visible(names, 0, 0), pending["after"]), [])
+        batch = [place for place in batch if list(place) <= pending["to"]]
+        attached = sealed_at(connection, names, batch)
     held = held_among(work.campaign, list(names.values()))
-    found = [(names[place[0]], place[1], place[2]) for place in batch if list(place) <= pending["to"]]
-    eraser.erase([place for place in found if place[0] not in held])
+    found = [(names[place[0]], place[1], place[2]) for place in batch]
+    free = [place for place in found if place[0] not in held]
+    erase(work.campaign, eraser, free, [one for one in attached if one[0] not in held])
     _take_in(work, pending["count"] - eraser.count([place for place in found if place[0] in held]))
 
 
@@ -158,12 +162,3 @@ def held_of(campaign: Campaign, conversations: Sequence[Conversation]) -> set[st
 def _people(conversation: Conversation) -> tuple[str, ...]:
     owner = () if conversation.owner_id is None else (conversation.owner_id,)
     return (*conversation.participants, *owner)
-
-
-def _refuse_attachments(campaign: Campaign, conversation_ids: Sequence[str]) -> None:
-    left = campaign.store.attachments(conversation_ids)
-    if left:
-        raise GateError(
-            f"{left} attachments of migrated conversations were not re-wrapped: their keys are in what would go",
-            hint="finalize once migrator re-wraps attachments, or when they have been moved elsewhere",
-        )

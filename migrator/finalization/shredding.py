@@ -18,6 +18,7 @@ from migrator.core.model import Conversation
 from migrator.core.progress import Progress
 from migrator.database import tables
 from migrator.database.bulk import chunks
+from migrator.finalization.attachments import erase_all
 from migrator.finalization.gates import grace_ends
 from migrator.finalization.retiring import held_of
 from migrator.finalization.state import Finalization
@@ -106,7 +107,7 @@ def shred(work: Finalization, eraser: Eraser, progress: Progress) -> None:
 
 def _erase(work: Finalization, eraser: Eraser, ids: Sequence[str], before: int, count: int) -> None:
     announced = set((work.row.pending or {}).get("ids", ids))
-    eraser.erase_all(ids, before)
+    erase_all(work.campaign, eraser, ids, before)
     gone = count - eraser.count_all(sorted(announced.difference(ids)), before)
     with work.transaction("batch") as connection:
         work.update(connection, add={"messages": gone, "conversations": len(ids)}, pending=None)

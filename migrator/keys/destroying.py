@@ -1,7 +1,8 @@
 """`keys destroy`: crypto-shredding of one conversation's server history, on purpose and for good.
 
 1. The data key's wrapping is erased and with it every copy of the messages, wherever it lies; their rows go too. The
-   conversation's mode is `destroyed`: no reader sees it, and no later plan brings it back.
+   conversation's mode is `destroyed`: no reader sees it, and no later plan brings it back. The keys of its attachments
+   are under the data key; their blobs are removed from the store, at once or, where that is away, when asked again.
 2. Refused: without the campaign's name typed; while a legal hold is on its owner or a participant, or where the source
    can't tell; for a conversation that shows nothing.
 3. Row, event and the sign for running work to decide again are one transaction: a worker that was about to add to the
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from migrator import history
+from migrator.attachments import strays
 from migrator.audit import outbox
 from migrator.audit.events import SHREDDED, Event, EventType
 from migrator.authorizations import scopes
@@ -41,6 +43,7 @@ def destroy(campaign: Campaign, conversation_id: str, *, confirm: str | None) ->
     with campaign.database.read() as connection:
         found = _visible(connection, conversation_id)
     if found is None:
+        strays.sweep(campaign)
         return Destroyed(conversation_id=conversation_id, already=True, messages=0, gaps=0)
     if confirm != campaign.name:
         raise GateError(
@@ -56,6 +59,7 @@ def destroy(campaign: Campaign, conversation_id: str, *, confirm: str | None) ->
             return Destroyed(conversation_id=conversation_id, already=True, messages=0, gaps=0)
         _destroy(campaign, connection, found[0])
     campaign.audit.flush()
+    strays.sweep(campaign)
     return Destroyed(conversation_id=conversation_id, already=False, messages=found[1], gaps=found[2])
 
 
@@ -116,6 +120,7 @@ def _destroy(campaign: Campaign, connection: sa.Connection, number: int) -> None
     )
     for rows in (tables.message, tables.gap, tables.claim, tables.addition, tables.extension):
         connection.execute(rows.delete().where(rows.c.conversation_no == number))
+    strays.doom(connection, campaign, tables.attachment.c.conversation_no == number)
     connection.execute(
         conversation.update()
         .where(conversation.c.conversation_no == number)

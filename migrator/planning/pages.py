@@ -66,6 +66,7 @@ class PagePlanner:
         self._plan_id = plan_id
         self._judge = judge
         self._ordered = ordered
+        self._attachments = campaign.settings.attachments.target is not None
         self.walk = Walk()
 
     def plan(self, page: Sequence[Conversation]) -> None:
@@ -81,7 +82,7 @@ class PagePlanner:
             causes: Counter[tuple[str, str]] = Counter()
             for conversation, found in zip(page, judged, strict=True):
                 row = known[conversation.conversation_id]
-                news = _news(conversation, found, row) if row[1] == "server" else None
+                news = _news(conversation, found, row, attachments=self._attachments) if row[1] == "server" else None
                 decision = self._decision(conversation, found, row, news)
                 items.append((row[0], conversation.conversation_id, decision, found[1]))
                 if found[6] is not None and decision in _FOR_NOTICE:
@@ -173,19 +174,19 @@ def _known(connection: sa.Connection, page: Sequence[Conversation]) -> dict[str,
     return known
 
 
-def _news(conversation: Conversation, judged: Judged, known: _Known) -> News | None:
+def _news(conversation: Conversation, judged: Judged, known: _Known, *, attachments: bool) -> News | None:
     """What a migrated conversation has that its history does not: a tail, or gaps that a newer export may close.
 
     None: nothing. Neither of the two: its source has changed otherwise.
     """
-    seen = source_through(conversation, judged[5])
+    seen = source_through(conversation, judged[5], attachments=attachments)
     if known[3] == canonical_json(seen).decode():
         return None
     through = covered(known[3])
     messages, last_sent_at = through.get("messages"), through.get("last_sent_at")
     if (conversation.messages, conversation.last_sent_at) != (messages, last_sent_at):
         return _tail(conversation, messages, last_sent_at), None
-    if through.get("changes") != seen.get("changes"):
+    if through.get("changes") != seen.get("changes") or (attachments and not through.get("attachments")):
         return _NO_NEWS
     newer = judged[5] > (through.get("export_no") or 0)
     return (None, known[2]) if newer and (known[2] > 0 or judged[4] > 0) else None

@@ -53,6 +53,7 @@ def summary_of(campaign: Campaign, connection: sa.Connection, run: Run) -> dict[
         "pending": plan["conversations"] - sum(count["conversations"] for count in outcomes.values()),
         "server_history": history,
         "gaps": _gaps(connection, run.run_id),
+        "attachments": _attachments(connection, run.run_id),
         "data_keys": _data_keys(connection),
         "authorizations": _authorizations(connection),
         "exports": _exports(connection),
@@ -135,6 +136,25 @@ def _gaps(connection: sa.Connection, run_id: str) -> dict[str, int]:
         .order_by(gap.c.reason)
     )
     return dict(connection.execute(query).all())
+
+
+def _attachments(connection: sa.Connection, run_id: str) -> dict[str, Any]:
+    """Attachments of the conversations that this run shows: sealed ones with the bytes of their content, and gaps."""
+    table, conversation = tables.attachment, tables.conversation
+    query = (
+        sa.select(table.c.reason, sa.func.count(), sa.func.sum(table.c.size))
+        .join(conversation, conversation.c.conversation_no == table.c.conversation_no)
+        .where(conversation.c.run_id == run_id, conversation.c.mode == "server", table.c.staged.is_(False))
+        .group_by(table.c.reason)
+        .order_by(table.c.reason)
+    )
+    found: dict[str, Any] = {"sealed": 0, "bytes": 0, "gaps": {}}
+    for reason, count, size in connection.execute(query):
+        if reason is None:
+            found["sealed"], found["bytes"] = count, int(size or 0)
+        else:
+            found["gaps"][reason] = count
+    return found
 
 
 def _data_keys(connection: sa.Connection) -> dict[str, Any]:

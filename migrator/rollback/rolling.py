@@ -5,7 +5,7 @@
    in one transaction a conversation, so that a reader never sees half (G4).
 3. Conversations that it only added to get back what they were: the additions go, the earlier gaps return. What it
    removed because the source had taken it back stays away (`execution/taking_back`).
-4. What it left behind in the middle of a conversation goes too.
+4. What it left behind in the middle of a conversation goes too, and the blobs of its attachments.
 5. The last transaction says so: state, event, and the notes that the rollback itself needed.
 
 A rollback that was killed goes on when it is called again; one that is finished says so. Outcomes stay: they are
@@ -20,10 +20,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from migrator import lease as leases
+from migrator.attachments import strays
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
-from migrator.core.errors import RESUMABLE, GateError
+from migrator.core.errors import RESUMABLE, BlobsUnavailableError, GateError, resumable
 from migrator.core.lifecycle import RunState, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.core.progress import Progress
@@ -78,6 +79,11 @@ class _Rollback:
                 self._require_lease(connection)
                 take_back(self._campaign, connection, self._run_id, batch)
             self._progress.advance(len(batch))
+        strays.abandon(self._campaign, self._run_id)
+        try:
+            strays.sweep(self._campaign)
+        except BlobsUnavailableError as error:
+            raise resumable(error) from None
         return self._finish()
 
     def _begin(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from migrator import history
+from migrator.attachments import strays
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
@@ -28,6 +29,9 @@ def take_back(campaign: Campaign, connection: sa.Connection, run_id: str, number
     )
     for number in extended:
         _restore(connection, run_id, number)
+        attachment = tables.attachment
+        mine = (attachment.c.conversation_no == number, attachment.c.run_id == run_id)
+        strays.doom(connection, campaign, *mine)
     # What another run shows by now stays, whatever notes this one left.
     ours = sa.or_(conversation.c.run_id == run_id, conversation.c.mode == "sealed")
     fresh = sa.select(conversation.c.conversation_no).where(
@@ -39,6 +43,9 @@ def take_back(campaign: Campaign, connection: sa.Connection, run_id: str, number
     for notes, condition in ((tables.progress, sa.true()), (tables.addition, sa.not_(tables.addition.c.taken_back))):
         mine = notes.c.run_id == run_id, notes.c.conversation_no.in_(numbers)
         connection.execute(notes.delete().where(*mine, condition))
+    attachment = tables.attachment
+    staged = (attachment.c.run_id == run_id, attachment.c.conversation_no.in_(numbers), attachment.c.staged)
+    strays.doom(connection, campaign, *staged)
 
 
 def _seal(campaign: Campaign, connection: sa.Connection, run_id: str, numbers: Sequence[int]) -> None:
@@ -47,6 +54,7 @@ def _seal(campaign: Campaign, connection: sa.Connection, run_id: str, numbers: S
         return
     for table in (tables.message, tables.gap, tables.claim):
         connection.execute(table.delete().where(table.c.conversation_no.in_(numbers)))
+    strays.doom(connection, campaign, tables.attachment.c.conversation_no.in_(numbers))
     _destroy_keys(campaign, connection, run_id, numbers)
     conversation = tables.conversation
     connection.execute(

@@ -1,8 +1,9 @@
 """The port to an E2EE scheme: pure computation on keys and ciphertexts that others have read."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+from migrator.core.attachments import Described
 from migrator.core.key_backup import OfExport
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
@@ -72,4 +73,13 @@ class Scheme(Protocol):
         Asked only where the scheme `makes_claims`, of rows that it opened, or would have but for their sender. Who is
         first has a claim: execution remembers that, the scheme does not.
         """
+        ...
+
+
+@runtime_checkable
+class BearsAttachments(Protocol):
+    """What a scheme has besides if its messages describe encrypted attachments in their content."""
+
+    def attachments_of(self, content_type: str, content: bytes) -> list[Described]:
+        """The attachments that one opened message describes, a few at most. Never raises, whatever the content is."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+from migrator.core.attachments import Described
 from migrator.core.key_backup import KeyBackup
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 from migrator.core.settings import SourceSettings
@@ -58,6 +59,30 @@ class Eraser(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+AttachmentKey = tuple[str, str]
+"""(conversation id, attachment id) of an attachment in the source's own table."""
+
+
+@runtime_checkable
+class ErasesAttachments(Protocol):
+    """What an eraser has besides if the source keeps a table of attachments. Transactions as with `Eraser`."""
+
+    def sole_blobs(self, attachments: Sequence[AttachmentKey]) -> list[str]:
+        """The URIs of some attachments to which no other attachment refers."""
+        ...
+
+    def forget(self, attachments: Sequence[AttachmentKey]) -> None:
+        """Delete the rows of some attachments; those that are gone are no error."""
+        ...
+
+    def attachments_of(self, conversation_id: str, before: int | None = None) -> list[AttachmentKey]:
+        """Some attachments that a conversation has, at most a page of them; empty when none is left.
+
+        `before`: but for those of messages of this time, in milliseconds, or a later one.
+        """
         ...
 
 
@@ -157,4 +182,28 @@ class KeepsKeyBackups(Protocol):
 
     def key_backup(self, account_id: str, conversation_ids: Collection[str]) -> KeyBackup:
         """What is kept of one account's keys, limited to some conversations; nothing is read yet."""
+        ...
+
+
+@runtime_checkable
+class ListsAttachments(Protocol):
+    """What a store has besides if it keeps a table of attachments, whatever their messages say."""
+
+    def attachments_of(self, wanted: Mapping[str, Collection[str]]) -> dict[tuple[str, str], list[Described]]:
+        """The attachments of some messages (conversation id: message ids), by conversation and message id.
+
+        One whose row makes no sense is unusable. A message without any is missing from the result.
+        """
+        ...
+
+
+@runtime_checkable
+class LocatesAttachments(Protocol):
+    """What a store has besides if its attachments don't lie where their URIs say."""
+
+    def locations(self, uris: Sequence[str]) -> dict[str, str | None]:
+        """Where each lies below `source.media`; None for one that the source does not have.
+
+        One that is no URI of the source's kind, or would lead elsewhere, is not among them.
+        """
         ...

@@ -10,22 +10,24 @@ frozen out of garbage collection; 11 µs else).
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
+from migrator.core.attachments import Described
 from migrator.core.encoding import canonical_json
-from migrator.core.errors import SourceError
+from migrator.core.errors import SourceError, SourceGoneError
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 from migrator.core.settings import SourceSettings
 from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
 from migrator.stores.identifiers import identifiers, is_identifier
 from migrator.stores.interface import Doubt, KeySlot
+from migrator.stores.labyrinth_attachments import AttachmentRows
 from migrator.stores.labyrinth_erasing import LabyrinthEraser
 from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
@@ -66,6 +68,7 @@ class LabyrinthStore:
         self._population_page = population_page
         message_id = database.bytewise(message.c.message_id)
         self._place = (message.c.sent_at, message_id)
+        self._attachments = AttachmentRows(database)
         self._messages = KeyedQuery(message, sa.select(*_MESSAGE_COLUMNS).order_by(*self._place))
 
     @classmethod
@@ -143,9 +146,19 @@ class LabyrinthStore:
     def attachments(self, conversation_ids: Sequence[str]) -> int:
         """Rows of attachments."""
         self._database.require_tables((attachment,))
-        keys = list(_keys(conversation_ids).values())
-        found = self._database.run(partial(_ATTACHMENTS.rows, keys=keys))
-        return sum(rows[0][0] for rows in found.values() if rows)
+        return sum(self._attachments.count(list(_keys(conversation_ids).values())).values())
+
+    def attachments_of(self, wanted: Mapping[str, Collection[str]]) -> dict[tuple[str, str], list[Described]]:
+        """What the source's table says of the attachments of some messages; nothing where it has no such table."""
+        return self._attachments.of_messages(wanted) if self._has_attachments else {}
+
+    @cached_property
+    def _has_attachments(self) -> bool:
+        try:
+            self._database.require_tables((attachment,))
+        except SourceGoneError:
+            return False
+        return True
 
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """The (epoch id, version) pairs of some conversations' messages; odd ones need no key and are left out."""
@@ -221,7 +234,6 @@ class LabyrinthStore:
 _ACCOUNTS = sa.select(*[account.c[name] for name in meaning.ACCOUNT_COLUMNS])
 _DEVICES = sa.select(*[device.c[name] for name in meaning.DEVICE_COLUMNS])
 _HOLDS = sa.select(legal_hold.c.account_id, legal_hold.c.released_at)
-_ATTACHMENTS = KeyedQuery(attachment, sa.select(sa.func.count()).group_by(attachment.c.inbox_id))
 _SLOTS = KeyedQuery(message, sa.select(message.c.epoch_id, message.c.version).distinct())
 _SOME_SLOT = KeyedQuery(
     message,

@@ -5,6 +5,7 @@ Every call is one transaction, and does nothing the second time. On SQLite freed
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -17,12 +18,15 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from migrator import postgres
 from migrator.core.errors import KEPT, ConfigError, SourceError, SourceUnavailableError
 from migrator.core.export import MAX_SENT_AT
+from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
-from migrator.stores.interface import Place
-from migrator.stores.labyrinth_tables import message
+from migrator.stores.identifiers import is_identifier
+from migrator.stores.interface import AttachmentKey, Place
+from migrator.stores.labyrinth_tables import attachment, message
 
 _AT_ONCE = 200
 """Places in one statement: four parameters each."""
+_PAGE = 5000
 _WAIT_SECONDS = 60.0
 
 
@@ -75,6 +79,51 @@ class LabyrinthEraser:
             for condition in _of(conversation_ids, before):
                 connection.execute(message.delete().where(condition))
 
+    def sole_blobs(self, attachments: Sequence[AttachmentKey]) -> list[str]:
+        """The URIs of some attachments to which no other attachment refers: copies of a thread may share a blob.
+
+        Without an index on `attachment.blob_uri` each call reads the whole table.
+        """
+        uri = attachment.c.blob_uri
+        with self._transaction() as connection:
+            mine: Counter[str] = Counter()
+            for condition in _attached(attachments):
+                mine.update(connection.scalars(sa.select(uri).where(condition)))
+            named = [found for found in mine if is_identifier(found)]
+            counted = sa.select(uri, sa.func.count()).group_by(uri)
+            everywhere = dict(rows_among(connection, counted, uri, named))
+        return [found for found in named if everywhere.get(found) == mine[found]]
+
+    def forget(self, attachments: Sequence[AttachmentKey]) -> None:
+        """Delete the rows of some attachments; those that are gone are no error."""
+        with self._transaction() as connection:
+            for condition in _attached(attachments):
+                connection.execute(attachment.delete().where(condition))
+
+    def attachments_of(self, conversation_id: str, before: int | None = None) -> list[AttachmentKey]:
+        """Some attachments that a conversation has, at most a page of them; `before`: but for later messages'."""
+        key = meaning.key_of(conversation_id)
+        if key is None:
+            return []
+        query = (
+            sa.select(attachment.c.attachment_id)
+            .where(attachment.c.inbox_id == key[0], attachment.c.thread_id == key[1])
+            .where(attachment.c.attachment_id.is_not(None))
+            .limit(_PAGE)
+        )
+        if before is not None:
+            mine = (attachment.c.inbox_id, message.c.inbox_id), (attachment.c.thread_id, message.c.thread_id)
+            later = sa.select(sa.literal(1)).where(
+                *[one == other for one, other in mine],
+                message.c.message_id == attachment.c.message_id,
+                message.c.sent_at.between(before, MAX_SENT_AT),
+            )
+            query = query.where(sa.not_(later.exists()))
+        with self._transaction() as connection:
+            if not sa.inspect(connection).has_table(attachment.name):
+                return []
+            return [(conversation_id, found) for found in connection.scalars(query)]
+
     def close(self) -> None:
         """Let go of the connection."""
         self._engine.dispose()
@@ -90,7 +139,7 @@ class LabyrinthEraser:
             kind = SourceUnavailableError if passing else SourceError
             raise kind(
                 f"the source can't be written ({type(cause or error).__name__})",
-                hint="grant DELETE on its table message, and see that nobody holds a lock on it; then go on",
+                hint="grant DELETE on its tables message and attachment, and see that nobody holds a lock; then go on",
                 changed=KEPT,
             ) from None
 
@@ -109,6 +158,20 @@ def _at(places: Sequence[Place]) -> Iterator[sa.ColumnElement[bool]]:
             key = meaning.key_of(conversation_id)
             if key is not None:
                 found.append(_one(key, sa.and_(message.c.sent_at == sent_at, message.c.message_id == message_id)))
+        if found:
+            yield sa.or_(*found)
+
+
+def _attached(attachments: Sequence[AttachmentKey]) -> Iterator[sa.ColumnElement[bool]]:
+    """Conditions that together match some attachments; each uses the primary key."""
+    remaining = iter(attachments)
+    while chunk := list(islice(remaining, _AT_ONCE)):
+        found = []
+        for conversation_id, attachment_id in chunk:
+            key = meaning.key_of(conversation_id)
+            if key is not None:
+                inbox, thread = attachment.c.inbox_id == key[0], attachment.c.thread_id == key[1]
+                found.append(sa.and_(inbox, attachment.c.attachment_id == attachment_id, thread))
         if found:
             yield sa.or_(*found)
 

@@ -54,6 +54,10 @@ class Examiner:
         self._page_size = campaign.settings.execution.page_size
         self._readers: dict[str | None, tuple[FactsReader, ExportReader]] = {}
         self._source_is_there = _source_is_there(campaign)
+        self.chosen: list[Item] = []
+        """Those of the last page whose contents are looked at."""
+        self.openable: set[str] = set()
+        """Conversations of the last page whose source may be opened now."""
 
     def examine(self, connection: sa.Connection, items: Sequence[Item]) -> None:
         """Check keys, events and contents of the visible conversations among some items."""
@@ -74,6 +78,7 @@ class Examiner:
             if key is not None:
                 events.check(self._run_id, item, key, logged[names[item.conversation_no]], self._findings)
         chosen = [item for identifier, item in visible.items() if sampled(identifier, self._sample)]
+        self.chosen, self.openable = chosen, set()
         for plan_id in dict.fromkeys(item.plan_id for item in chosen):
             group = [item for item in chosen if item.plan_id == plan_id]
             for examined in self._contents(connection, plan_id, group, conversations, keys):
@@ -128,6 +133,7 @@ class Examiner:
     ) -> Iterator[Examined]:
         """Conversations of one plan, compared; many small ones together, long ones by themselves."""
         works = self._may_be_opened(connection, plan_id, items)
+        self.openable.update(works)
         unwrapped = self._unwrap(items, keys)
         small: list[Examined] = []
         size = 0

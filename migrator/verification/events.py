@@ -71,7 +71,14 @@ def check(run_id: str, item: Item, key: StoredKey, events: ConversationEvents, f
         _check_one(events, run_id, item, expected, findings)
     if item.shown_by is not None:
         messages, gaps = item.message_count + item.taken_back, item.gap_count - item.taken_back
-        shown = {"messages": messages, "gaps": gaps, "key_id": key.key_id}
+        attached = item.attachments or item.attachment_gaps
+        shown = {
+            "messages": messages,
+            "gaps": gaps,
+            "key_id": key.key_id,
+            "attachments": item.attachments if attached else None,
+            "attachment_gaps": item.attachment_gaps if attached else None,
+        }
         _check_one(events, item.shown_by, item, shown, findings)
         # The key may have been moved since, also between its making and the flip of a long conversation.
         said = events.rewrapped.get(item.shown_by, [{}])[-1].get("key_service")

@@ -40,6 +40,8 @@ class MismatchKind(StrEnum):
     """A message that the run covered and that is neither stored nor a gap."""
     CLAIM = "claim"
     """A stored message without the claim that guards against its replay, or a claim without its message."""
+    ATTACHMENT = "attachment"
+    """An attachment that is gone, does not open, differs from the source, or has no row."""
     ITEMS_ROOT = "items_root"
     """The conversation's Merkle root is not the one in the audit log."""
     AUDIT_EVENTS = "audit_events"

@@ -47,6 +47,8 @@ class Item:
     gap_rows: int = 0
     taken_back: int = 0
     """Messages that a run took back which was rolled back since: what shows it now still counts them."""
+    attachments: int = 0
+    attachment_gaps: int = 0
 
     @property
     def rows(self) -> int:
@@ -119,6 +121,14 @@ def _count_rows(connection: sa.Connection, items: Sequence[Item]) -> None:
         by_number[number].gap_rows = count
     for number, count in unaccounted(connection, by_number).items():
         by_number[number].taken_back = count
+    table = tables.attachment
+    attached = (
+        sa.select(table.c.conversation_no, sa.func.count(table.c.blob), sa.func.count(table.c.reason))
+        .where(table.c.staged.is_(False))
+        .group_by(table.c.conversation_no)
+    )
+    for number, sealed, missing in rows_among(connection, attached, table.c.conversation_no, by_number):
+        by_number[number].attachments, by_number[number].attachment_gaps = sealed, missing
 
 
 def check(connection: sa.Connection, run: Run, items: Sequence[Item], findings: Findings) -> None:

@@ -63,6 +63,7 @@ def check_orphans(connection: sa.Connection, findings: Findings) -> None:
         ("messages", tables.message, sa.true()),
         ("gaps", tables.gap, sa.true()),
         ("claims", tables.claim, sa.true()),
+        ("attachments", tables.attachment, sa.true()),
         ("a living data key", tables.data_key, tables.data_key.c.wrapped_keyset.is_not(None)),
     ):
         for number in _listed(connection, _orphans(table, condition)):
@@ -73,6 +74,7 @@ def check_orphans(connection: sa.Connection, findings: Findings) -> None:
     for name, table, condition in (
         ("a position", tables.progress, sa.true()),
         ("staged messages", tables.addition, tables.addition.c.ciphertext.is_not(None)),
+        ("staged attachments", tables.attachment, tables.attachment.c.staged.is_(True)),
     ):
         ended = (
             sa.select(table.c.conversation_no)

@@ -2,7 +2,7 @@
 
 1. The audit log must be the one that the database remembers; otherwise nothing could be proved (exit status 41).
 2. Items are taken page by page in the order of conversation numbers; each page is one view of the database, and is
-   saved before the next, so that a verification that was killed goes on there.
+   saved before the next, so that a verification that was killed goes on there. So are the page's attachments.
 3. Then the whole: the population, rows that belong to nothing, events against outcomes, the log against the events.
 4. The result and its event are one transaction. Nothing else is written, and nothing is repaired.
 """
@@ -17,6 +17,7 @@ from migrator.execution import runs
 from migrator.garbage import rarely_collected
 from migrator.verification import checkpoint as checkpoints
 from migrator.verification import structure, totals
+from migrator.verification.attachments import AttachmentExaminer, count_strays
 from migrator.verification.checkpoint import Checkpoint
 from migrator.verification.content import Examiner
 from migrator.verification.findings import Verification
@@ -34,6 +35,7 @@ def verify(campaign: Campaign, run_id: str | None, *, sample: float | None, prog
     with rarely_collected():
         _items(campaign, checkpoint, sample, progress)
     progress.phase("reconciling", total=None, unit="events")
+    count_strays(campaign, checkpoint.findings)
     with campaign.database.read() as connection:
         totals.check_population(connection, run, checkpoint.findings)
         totals.check_orphans(connection, checkpoint.findings)
@@ -46,6 +48,7 @@ def verify(campaign: Campaign, run_id: str | None, *, sample: float | None, prog
 
 def _items(campaign: Campaign, checkpoint: Checkpoint, sample: float | None, progress: Progress) -> None:
     examiner = Examiner(campaign, checkpoint.run.run_id, sample, checkpoint.findings)
+    attached = AttachmentExaminer(campaign, checkpoint.findings)
     while True:
         with campaign.database.read() as connection:
             items = structure.page(connection, checkpoint.run.run_id, checkpoint.through_no)
@@ -53,6 +56,7 @@ def _items(campaign: Campaign, checkpoint: Checkpoint, sample: float | None, pro
                 return
             structure.check(connection, checkpoint.run, items, checkpoint.findings)
             examiner.examine(connection, items)
+        attached.examine(examiner.chosen, examiner.openable)
         checkpoints.save(campaign, checkpoint, items[-1].conversation_no)
         progress.advance(sum(item.messages + item.gaps for item in items))
 

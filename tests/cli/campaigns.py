@@ -1,12 +1,14 @@
 """Campaigns on synthetic stores for tests of the command line, each brought to the point that a test begins at."""
 
 import mailbox
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from fixtures.media import attachments
 from fixtures.store import write_store
 from fixtures.world import Shape, UserShares, World
 from migrator import config, setup
@@ -60,6 +62,21 @@ def planned(folder: Path) -> None:
     """A plan was made."""
     with open_campaign(spec_of(folder)) as campaign:
         making.make_plan(campaign, save=None, progress=NoProgress())
+
+
+def with_attachments(folder: Path) -> None:
+    """One message in twenty has an attachment, the settings say so, and a plan was made."""
+    with sqlite3.connect(folder / "store.db") as store:
+        messages = store.execute("SELECT inbox_id, thread_id, sent_at, message_id FROM message").fetchall()
+        rows = list(attachments(messages, 0.05, 1, folder / "media"))
+        store.executemany("INSERT INTO attachment VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    store.close()
+    path = folder / "migrator.toml"
+    text = path.read_text(encoding="utf-8")
+    for name, value in (("media", "media"), ("target", "file:blobs")):
+        text = re.sub(rf"^# {name} = .*", f'{name} = "{value}"', text, flags=re.MULTILINE)
+    path.write_text(text, encoding="utf-8")
+    planned(folder)
 
 
 def executed(folder: Path, stop: StopReason | None = None) -> None:

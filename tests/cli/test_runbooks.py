@@ -28,6 +28,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "canary": campaigns.with_cohorts,
     "freezing-enrolment": campaigns.went_on,
     "retrying-what-failed": campaigns.some_failed,
+    "attachments": campaigns.with_attachments,
     "audit-review": campaigns.executed,
     "a-wrong-notice": campaigns.misinformed,
     "notice-campaign": campaigns.bounced,

@@ -196,15 +196,19 @@ def test_another_source_than_the_one_that_was_migrated(spec: CampaignSpec, begun
 
 
 def test_attachments_are_in_the_way(spec: CampaignSpec) -> None:
-    """Their keys are in the messages that would go: refused before anything goes."""
-    (conversation,) = rows(spec, f"{MIGRATED} LIMIT 1")
-    inbox, _, thread = conversation[0].partition("/")
+    """Their keys are in the messages that would go: refused before anything goes; those of other messages stay."""
+    ((conversation, _, message_id),) = rows(spec, f"{OF_TEXT_SHOWN} LIMIT 1")
+    inbox, _, thread = conversation.partition("/")
     with database(spec, "store.db") as store:
-        store.execute("INSERT INTO attachment VALUES (?, 'a', ?, 'm', 'x:', 1, X'')", (inbox, thread))
+        store.execute("INSERT INTO attachment VALUES (?, 'a', ?, ?, 'x:', 1, X'')", (inbox, thread, message_id))
     before = source(spec)
     with pytest.raises(GateError, match="1 attachments"):
         finalized(spec)
     assert (source(spec), counts(spec)) == (before, [])
+    with database(spec, "store.db") as store:
+        store.execute("UPDATE attachment SET message_id = 'of no message'")
+    assert not finalized(spec).already
+    assert rows(spec, "SELECT attachment_id FROM attachment", name="store.db") == [("a",)]
 
 
 @pytest.mark.parametrize("table", ["legal_hold", "attachment"])

@@ -54,7 +54,7 @@ def new_campaign(directory: Path, world: World, **settings: dict[str, Any]) -> C
         ),
         NOTICED,
     )
-    write_store(world, absolute_url(spec.settings.source.url, directory))
+    write_store(world, absolute_url(spec.settings.source.url, directory), media=directory / "media")
     setup.initialise(spec)
     return spec
 

@@ -63,6 +63,10 @@ def reported(summary: dict[str, Any], saved: SavedReport | None) -> View:
         f"visible server history: {_of(history)}, {counted(history['gaps'], 'gap')}",
     ]
     lines += [f"gaps: {count:,} {reason}" for reason, count in summary["gaps"].items()]
+    attached = summary["attachments"]
+    if attached["sealed"] or attached["gaps"]:
+        lines.append(f"attachments: {attached['sealed']:,} sealed, {attached['bytes']:,} bytes of content")
+        lines += [f"attachments: {count:,} {reason}" for reason, count in attached["gaps"].items()]
     lines.append(_verification(summary["verification"]))
     lines.append("ok the numbers agree" if summary["reconciles"] else "fail the numbers don't agree: `migrator verify`")
     document = dict(summary)

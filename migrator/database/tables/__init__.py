@@ -4,6 +4,7 @@ Times are RFC 3339 text (see `migrator.core.clock`). Enumerations are text: the 
 Alembic's revisions make these tables; a test holds the two together.
 """
 
+from migrator.database.tables.attachments import attachment, stray_blob
 from migrator.database.tables.audit import (
     audit_checkpoint,
     audit_state,
@@ -60,6 +61,7 @@ from migrator.database.tables.runs import (
 __all__ = [
     "addition",
     "approval",
+    "attachment",
     "audit_checkpoint",
     "audit_state",
     "authorization",
@@ -98,6 +100,7 @@ __all__ = [
     "run",
     "run_sample",
     "shard",
+    "stray_blob",
     "verification",
     "verification_mismatch",
 ]
