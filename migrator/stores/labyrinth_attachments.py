@@ -20,6 +20,7 @@ from migrator.core.attachments import (
     UnusableAttachment,
 )
 from migrator.stores import labyrinth_rows as meaning
+from migrator.stores.identifiers import is_identifier
 from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
 from migrator.stores.labyrinth_tables import attachment
