@@ -38,7 +38,6 @@ from migrator.stores.synapse_tables import users
 from migrator.stores.synapse_walk import PopulationWalk, RoomReader
 
 _OLDEST_USERS = 8
-_NEWEST_MESSAGES = 3
 
 
 class SynapseStore:
@@ -127,15 +126,13 @@ class SynapseStore:
 
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """The session ids of some rooms' messages; those that must not be opened need none."""
-        return {room_id: set(self._messages.slots(room_id)) for room_id in identifiers(conversation_ids)}
+        return {
+            room_id: set(found) for room_id, found in self._messages.sessions(identifiers(conversation_ids)).items()
+        }
 
     def some_key_slot(self, conversation_ids: Sequence[str]) -> dict[str, KeySlot]:
         """A session id of each room's newest messages; none where those need none."""
-        found = {
-            room_id: next(self._messages.slots(room_id, _NEWEST_MESSAGES), None)
-            for room_id in identifiers(conversation_ids)
-        }
-        return {room_id: slot for room_id, slot in found.items() if slot is not None}
+        return dict(self._messages.newest_sessions(identifiers(conversation_ids)))
 
     def messages(self, conversation_ids: Sequence[str]) -> Mapping[str, list[MessageRow]]:
         """All messages of some small rooms in message order, in one read."""
