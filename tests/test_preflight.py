@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from migrator.preflight import Check, CheckState
 from migrator.stores import labyrinth_tables
 from tests.campaign_spec import campaign_spec
 from tests.execution.hooks.scripts import script
+from tests.execution.house import House
 from tests.notices.support import PLAIN, own_templates
 from tests.support import operators
 
@@ -499,3 +500,16 @@ def test_hooks_and_metrics(home: Path) -> None:
     assert (check.state, check.remedy) == (CheckState.FAIL, f"chmod go-w {home / 'hooks'}")
     check = _run(campaign_spec(home, execution={"metrics_file": "m.txt"}))["hooks and metrics"]
     assert (check.state, ".prom" in check.message) == (CheckState.FAIL, True)
+
+
+def test_a_homeserver_that_is_not_at_rest(tmp_path: Path) -> None:
+    """Read all the same, but told, with what to do about it."""
+    house = House(tmp_path / "campaign")
+    with closing(house.home):
+        found = {check.name: check for check in preflight.checks(house.spec)}["source"]
+        assert (found.state, found.remedy) == (CheckState.OK, "")
+        house.home.insert("background_updates", update_name="some_index", progress_json="{}")
+        found = {check.name: check for check in preflight.checks(house.spec)}["source"]
+        assert found.state is CheckState.WARN
+        assert "some_index" in found.message
+        assert "finish" in found.remedy

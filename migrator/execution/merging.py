@@ -13,7 +13,7 @@ Until step 5 readers see what they saw before. A crash loses the staging only: t
 rows stay without their ciphertext, so that a rollback knows what this run added.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from migrator.core.source_through import covered
 from migrator.database import tables
 from migrator.execution.attaching import counted, stage_attachments
 from migrator.execution.catching_up import stage_shown
-from migrator.execution.claims import At, settle
+from migrator.execution.claims import settle
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
@@ -37,8 +37,14 @@ from migrator.execution.showing import Shown, show
 from migrator.execution.small import ending
 from migrator.execution.stage import Stage, Staged
 from migrator.execution.staging import stage_for
-from migrator.execution.taking_back import VisibleRow, redacted, unaccounted, visible_row
-from migrator.execution.whole import whole_root
+from migrator.execution.taking_back import (
+    VisibleRow,
+    stage_redacted_gaps,
+    stage_taken_back,
+    unaccounted,
+    visible_row,
+)
+from migrator.execution.whole import source_pages, whole_root
 from migrator.execution.work import Work
 from migrator.exports.opening import ExportReader, ExportRefusal, Material, record_refusals
 from migrator.keyservices.interface import KeyRefusal
@@ -98,12 +104,14 @@ def _take_back(recorder: Recorder, work: Work) -> None:
     work = replace(work, covers={**covered(row.source_through), "changes": work.conversation.changes})
     stage = stage_for(recorder, work)
     stage.clear()
-    for rows in _source_pages(recorder, work):
+    for rows in source_pages(recorder, work):
         if not storable(rows):
             _end(recorder, (), work, ending(work, Outcome.FAILED_SOURCE))
             return
-        present = _stage_taken_back(recorder, stage, work, rows)
-        _stage_redacted_gaps(recorder, stage, work, [row for row in rows if gap_key(row) not in present])
+        present = stage_taken_back(recorder.campaign.scheme, stage, work.conversation, rows)
+        stage_redacted_gaps(
+            recorder.campaign.scheme, stage, work.conversation, [r for r in rows if gap_key(r) not in present]
+        )
     _finish(recorder, (), stage, work, row)
 
 
@@ -138,49 +146,18 @@ def _history(work: Work, key: DataKey, entry: HistoryEntry, prior: str | None) -
 def _stage_source(recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, key: DataKey) -> bool:
     """Walk the source; False where it can't be accounted for."""
     seen = 0
-    for rows in _source_pages(recorder, work):
+    for rows in source_pages(recorder, work):
         if not storable(rows) or not _stage_page(recorder, stage, ring, work, key, rows):
             return False
         seen += len(rows)
     return seen >= work.conversation.messages
 
 
-def _source_pages(recorder: Recorder, work: Work) -> Iterator[list[MessageRow]]:
-    store, cursor = recorder.campaign.store, None
-    limit = recorder.campaign.settings.execution.page_size
-    while True:
-        rows = store.page(work.conversation_id, cursor, limit)
-        yield rows
-        if len(rows) < limit:
-            return
-        cursor = store.cursor(rows[-1])
-
-
-def _stage_taken_back(recorder: Recorder, stage: Stage, work: Work, rows: Sequence[MessageRow]) -> set[At]:
-    """Stage a gap for each message of a page that readers see and the source has taken back; where readers see one."""
-    keys = [gap_key(row) for row in rows]
-    present = stage.server_rows(keys)
-    shown = [row for at, row in zip(keys, rows, strict=True) if at in present]
-    gone = redacted(recorder.campaign.scheme, work.conversation, shown)
-    reason = GapReason.REDACTED.value
-    stage.put([Staged(sent_at=row[0], message_id=row[1], gap_reason=reason, taken_back=True) for row in gone])
-    return present
-
-
-def _stage_redacted_gaps(recorder: Recorder, stage: Stage, work: Work, rows: Sequence[MessageRow]) -> None:
-    """Stage the gaps of a page that had another reason: their ciphertext is not in the source any more."""
-    prior = stage.prior_gaps([gap_key(row) for row in rows])
-    gaps = [row for row in rows if prior.get(gap_key(row), GapReason.REDACTED.value) != GapReason.REDACTED.value]
-    for row in redacted(recorder.campaign.scheme, work.conversation, gaps):
-        at, reason = gap_key(row), GapReason.REDACTED.value
-        stage.put([Staged(sent_at=at[0], message_id=at[1], gap_reason=reason, prior_gap=prior[at])])
-
-
 def _stage_page(
     recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, key: DataKey, rows: Sequence[MessageRow]
 ) -> bool:
     """Stage what a page brings; False where a place is taken by a gap of an earlier page (`%00` may be a NUL)."""
-    present = _stage_taken_back(recorder, stage, work, rows)
+    present = stage_taken_back(recorder.campaign.scheme, stage, work.conversation, rows)
     missing = [(at, row) for at, row in zip(map(gap_key, rows), rows, strict=True) if at not in present]
     if not missing:
         return True

@@ -17,6 +17,9 @@ from migrator.core.lifecycle import RunState
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
 from migrator.database import tables
+from migrator.execution.claims import At
+from migrator.execution.sealing import gap_key
+from migrator.execution.stage import Stage, Staged
 from migrator.lookups import rows_among
 from migrator.schemes.interface import Scheme
 
@@ -43,7 +46,31 @@ def visible_row(connection: sa.Connection, conversation_no: int) -> VisibleRow |
     return None if row is None else VisibleRow(*row)
 
 
-def redacted(scheme: Scheme, conversation: Conversation, rows: Sequence[MessageRow]) -> list[MessageRow]:
+def stage_taken_back(scheme: Scheme, stage: Stage, conversation: Conversation, rows: Sequence[MessageRow]) -> set[At]:
+    """Stage a gap for each message of a page that readers see and the source has taken back; where readers see one."""
+    keys = [gap_key(row) for row in rows]
+    present = stage.server_rows(keys)
+    shown = [row for at, row in zip(keys, rows, strict=True) if at in present]
+    reason = GapReason.REDACTED.value
+    stage.put(
+        [
+            Staged(sent_at=row[0], message_id=row[1], gap_reason=reason, taken_back=True)
+            for row in _redacted(scheme, conversation, shown)
+        ]
+    )
+    return present
+
+
+def stage_redacted_gaps(scheme: Scheme, stage: Stage, conversation: Conversation, rows: Sequence[MessageRow]) -> None:
+    """Stage gaps of a page that had another reason: the source has no ciphertext for them any more."""
+    reason = GapReason.REDACTED.value
+    prior = stage.prior_gaps([gap_key(row) for row in rows])
+    gaps = [row for row in rows if prior.get(gap_key(row), reason) != reason]
+    found = [gap_key(row) for row in _redacted(scheme, conversation, gaps)]
+    stage.put([Staged(sent_at=at[0], message_id=at[1], gap_reason=reason, prior_gap=prior[at]) for at in found])
+
+
+def _redacted(scheme: Scheme, conversation: Conversation, rows: Sequence[MessageRow]) -> list[MessageRow]:
     """Those that the source says are redacted; without keys nothing can open. Costs nothing where nothing changed."""
     if not rows or not conversation.changes:
         return []

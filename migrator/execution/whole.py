@@ -25,18 +25,24 @@ def whole_root(recorder: Recorder, work: Work, stage: Stage) -> bytes:
     return root.root()
 
 
-def _source(recorder: Recorder, work: Work, stage: Stage) -> Iterator[tuple[int, str, bytes]]:
+def source_pages(recorder: Recorder, work: Work) -> Iterator[list[MessageRow]]:
+    """All messages of the source in order, a page at a time; at least one page, which may be empty."""
     store, cursor = recorder.campaign.store, None
     limit = recorder.campaign.settings.execution.page_size
     while True:
         rows = store.page(work.conversation_id, cursor, limit)
+        yield rows
+        if len(rows) < limit:
+            return
+        cursor = store.cursor(rows[-1])
+
+
+def _source(recorder: Recorder, work: Work, stage: Stage) -> Iterator[tuple[int, str, bytes]]:
+    for rows in source_pages(recorder, work):
         known = None if work.closed is None else _accounted(stage, rows)
         for row in rows:
             if known is None or gap_key(row) in known:
                 yield row[0], row[1], row[3] if isinstance(row[3], bytes) else b""
-        if len(rows) < limit:
-            return
-        cursor = store.cursor(rows[-1])
 
 
 def _accounted(stage: Stage, rows: Sequence[MessageRow]) -> set[At]:

@@ -1,7 +1,7 @@
 """What is left of ciphertext in a homeserver. Nothing here deletes: that is Synapse's, through its admin API.
 
 A homeserver whose `event_json` somebody else rewrites answers HTTP 500 for the event, and its caches know nothing of
-rows that vanish. So an operator purges (runbook "synapse-finalize"), and `finalize` makes sure that it was done.
+rows that vanish. So an operator purges (`runbooks/making-it-final.md`), and `finalize` makes sure that it was done.
 
 An event counts while its ciphertext is there. A purge that keeps local events only marks them as outliers: they count.
 """

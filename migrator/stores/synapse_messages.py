@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from migrator.core.model import MessageRow
 from migrator.lookups import rows_among
@@ -35,8 +36,13 @@ WINDOW: Final = 100_000
 """Places in one window: about 25 MB."""
 _BODIES: Final = 500
 """Events whose JSON is in memory at once."""
+_STREAMS: Final = 50_000
+"""Events that are looked through for their sessions at once."""
+_ROOMS: Final = 200
+_NEWEST: Final = 2
 _REDACTING_JSON = event_json.alias("redacting_json")
 
+T = TypeVar("T")
 Place = tuple[Any, Any]
 Owners = Mapping[str, str]
 
@@ -163,36 +169,60 @@ class MessageReader:
 
     # --- the sessions that rooms need ---
 
-    def slots(self, room_id: str, most: int | None = None) -> Iterator[str]:
-        """Session ids of a room's messages that may be opened, newest first; of `most` messages, or of all."""
-        before: int | None = None
-        while True:
+    def sessions(self, room_ids: Sequence[str]) -> dict[str, set[str]]:
+        """Session ids of what may be opened in some rooms: many small ones at once, long ones page by page."""
+        found: dict[str, set[str]] = {room_id: set() for room_id in room_ids}
+        for some in _chunks(room_ids, _ROOMS):
+            small = self._database.run(partial(self._small_sessions, room_ids=some))
+            for room_id, session in small if small is not None else self._long_sessions(some):
+                found[room_id].add(session)
+        return found
+
+    def newest_sessions(self, room_ids: Sequence[str]) -> dict[str, str]:
+        """The session id of one of the newest messages of each room, where those may be opened."""
+
+        def look(connection: sa.Connection) -> list[tuple[str, str]]:
+            return self._sessions(connection, _newest(connection, room_ids))
+
+        return dict(self._database.run(look))
+
+    def _small_sessions(self, connection: sa.Connection, room_ids: Sequence[str]) -> list[tuple[str, str]] | None:
+        """None where that is too much at once."""
+        query = sa.select(events.c.stream_ordering).where(IS_MESSAGE).limit(_STREAMS + 1)
+        streams = [row[0] for row in rows_among(connection, query, events.c.room_id, room_ids)]
+        return None if len(streams) > _STREAMS else self._sessions(connection, streams)
+
+    def _long_sessions(self, room_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+        for room_id in room_ids:
             query = sa.select(events.c.stream_ordering).where(events.c.room_id == room_id, IS_MESSAGE)
-            if before is not None:
-                query = query.where(events.c.stream_ordering < before)
-            query = query.order_by(events.c.stream_ordering.desc()).limit(most or _BODIES)
-            rows = self._database.run(partial(self._slot_rows, query=query))
-            yield from (row[5] for row in rows[1] if row[3] is not None and row[5] is not None)
-            if most is not None or len(rows[0]) < _BODIES:
-                return
-            before = rows[0][-1]
+            query = query.order_by(events.c.stream_ordering).limit(_STREAMS)
+            page = query
+            while streams := [row[0] for row in self._database.run(partial(raw_rows, statement=page))]:
+                yield from self._database.run(partial(self._sessions, streams=streams))
+                page = query.where(events.c.stream_ordering > streams[-1])
 
-    def _slot_rows(self, connection: sa.Connection, query: sa.Select[Any]) -> tuple[list[int], list[MessageRow]]:
-        streams = [row[0] for row in raw_rows(connection, query)]
-        nobody: Owners = {}
-        rows = self._rows(connection, streams, _Always(nobody))
-        return streams, [rows[stream] for stream in streams if stream in rows]
+    def _sessions(self, connection: sa.Connection, streams: Sequence[int]) -> list[tuple[str, str]]:
+        """(room, session) of the messages among these that may be opened."""
+        found: dict[tuple[str, str], None] = {}
+        for rows, taken_back in self._fetched(connection, streams):
+            for _, _, event_id, _, room_id, _, _, _, text in rows:
+                session = None if text is None or event_id in taken_back else meaning.session_of(text)
+                if session is not None:
+                    found[room_id, session] = None
+        return list(found)
 
 
-class _Always(dict[str, Owners]):
-    """The same owners for every room."""
-
-    def __init__(self, owners: Owners) -> None:
-        super().__init__()
-        self._owners = owners
-
-    def __missing__(self, _room_id: str) -> Owners:
-        return self._owners
+def _newest(connection: sa.Connection, room_ids: Sequence[str]) -> list[int]:
+    """The newest messages of each room: as many look-ups in an index as there are rooms."""
+    newest = sa.select(events.c.stream_ordering).where(IS_MESSAGE).order_by(events.c.stream_ordering.desc())
+    newest = newest.limit(sa.literal_column(str(_NEWEST)))
+    if connection.dialect.name == "postgresql":
+        array = sa.bindparam("rooms", list(room_ids), type_=postgresql.ARRAY(sa.Text))
+        wanted = sa.func.unnest(array).table_valued("room_id", name="wanted").render_derived()
+        found = newest.where(events.c.room_id == wanted.c.room_id).lateral("found")
+        return [row[0] for row in raw_rows(connection, sa.select(found.c.stream_ordering).select_from(wanted, found))]
+    each = newest.where(events.c.room_id == sa.bindparam("room", type_=sa.Text))
+    return [row[0] for room_id in room_ids for row in connection.execute(each, {"room": room_id})]
 
 
 def _redacted(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> set[Any]:
@@ -246,7 +276,7 @@ def _curve_keys(connection: sa.Connection, user_ids: Iterable[str]) -> dict[str,
     return keys
 
 
-def _chunks(values: Sequence[int], size: int) -> Iterator[list[int]]:
+def _chunks(values: Sequence[T], size: int) -> Iterator[list[T]]:
     remaining = iter(values)
     while chunk := list(islice(remaining, size)):
         yield chunk

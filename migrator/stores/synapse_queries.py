@@ -17,7 +17,7 @@ from migrator.stores.synapse_tables import (
 redacting = events.alias("redacting")
 _EVERYTHING = 2**63 - 1
 
-NOT_OUTLIER: sa.ColumnElement[bool] = sa.literal_column("NOT events.outlier", sa.Boolean)
+NOT_OUTLIER: sa.TextClause = sa.text("NOT events.outlier")
 """As the partial index `events_jump_to_date_idx` has it: SQLite uses it for these very words only."""
 
 

@@ -168,6 +168,12 @@ def _encrypted(text: Any) -> tuple[bytes | None, str | None, str | None, str | N
     )
 
 
+def session_of(text: Any) -> str | None:
+    """The session id of a message that has a ciphertext."""
+    ciphertext, _, session_id, _ = _encrypted(text)
+    return None if ciphertext is None else session_id
+
+
 def _content(text: Any) -> dict[str, Any]:
     content = _object(text).get("content")
     return content if isinstance(content, dict) else {}

@@ -82,10 +82,13 @@ class Bench:
         shutil.copytree(_template(settings.model_dump_json(by_alias=True)), folder)
         self.folder = folder
         self.spec = CampaignSpec(settings=settings, directory=folder, clock=FixedClock(NOW), actor="tester")
-        self._engine = sa.create_engine(f"sqlite:///{folder / 'migrator.db'}", poolclass=sa.NullPool)
+        self._engine = self._connect()
         with self._engine.begin() as connection:
             key = recipient_key.current(connection)
         self.recipient = Recipient(recipient_key_id=key.recipient_key_id, kem=key.kem, public_key=key.public_key)
+
+    def _connect(self) -> sa.Engine:
+        return sa.create_engine(f"sqlite:///{self.folder / 'migrator.db'}", poolclass=sa.NullPool)
 
     def at(self, moment: datetime) -> None:
         """Move the campaign's clock."""
@@ -101,7 +104,8 @@ class Bench:
     def database(self) -> Iterator[sa.Connection]:
         """The migrator database as somebody uses it who is not migrator."""
         with self._engine.begin() as connection:
-            connection.exec_driver_sql("PRAGMA synchronous = OFF")
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA synchronous = OFF")
             yield connection
 
     # --- the source ---

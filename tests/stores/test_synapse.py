@@ -425,3 +425,20 @@ def test_a_room_without_events_is_empty(server: Homeserver) -> None:
     with opened(source(server.url)) as store:
         found = [(one.conversation_id, one.messages, one.orphan) for page in store.population() for one in page]
     assert found == [("!empty", 0, False), ("!remote", 0, True)]
+
+
+def test_sessions_of_long_rooms_are_read_page_by_page(server: Homeserver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is looked through at once: each room has the sessions of its own messages that may be opened."""
+    monkeypatch.setattr(synapse_messages, "_STREAMS", 3)
+    ada = server.user("ada")
+    for room in ("!long", "!short"):
+        server.room(room, ada)
+    for number in range(10):
+        server.message("!long", ada, session=f"long-{number % 4}")
+    server.message("!short", ada, session="short")
+    server.redact("!long", server.message("!long", ada, session="redacted"))
+    server.redact("!short", server.message("!short", ada, session="redacted"))
+    with opened(source(server.url)) as store:
+        expected = {"!long": {f"long-{number}" for number in range(4)}, "!short": {"short"}, "!none": set()}
+        assert store.key_slots(["!long", "!short", "!none"]) == expected
+        assert store.some_key_slot(["!long", "!short", "!none"]) == {"!long": "long-1", "!short": "short"}

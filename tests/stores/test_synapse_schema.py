@@ -56,7 +56,7 @@ def test_a_schema_that_says_nothing(server: Homeserver) -> None:
     assert "schema version" in refusal(server).message
 
 
-@pytest.mark.parametrize("table", [table.name for table in tables.REQUIRED])
+@pytest.mark.parametrize("table", ["events", "redactions", "device_lists_remote_cache"])
 def test_a_missing_table_is_named(server: Homeserver, table: str) -> None:
     """Whichever it is."""
     server.execute(f"DROP TABLE {table}")
