@@ -368,7 +368,8 @@ def test_a_withdrawal_stops_a_long_attachment(bench: Bench, monkeypatch: pytest.
     bench.keys("ann", [name])
     attachment_row(bench, name, "m000000", "x", bytes_of(1, 5 * CHUNK))
     monkeypatch.setattr(attaching, "LOOK_SECONDS", 0.0)
-    whole, written = Sink.write, []
+    whole = Sink.write
+    written: list[int] = []
 
     def withdrawing(self: Sink, data: bytes) -> int:
         if not written:
@@ -391,7 +392,8 @@ def test_a_stop_is_heard_in_the_middle_of_an_attachment(bench: Bench, monkeypatc
     content = bytes_of(1, 5 * CHUNK)
     attachment_row(bench, name, "m000000", "x", content)
     monkeypatch.setattr(attaching, "LOOK_SECONDS", 0.0)
-    whole, written = Sink.write, []
+    whole = Sink.write
+    written: list[int] = []
 
     def stopping(self: Sink, data: bytes) -> int:
         if not written:
