@@ -25,7 +25,8 @@ from migrator.execution.watching import samples, snapshot
 METRICS_SECONDS: Final = 10.0
 _SHARE: Final = 20
 """Figures cost at most so small a part of the time: a large run's outcomes take a while to count."""
-_ASKED_FOR: Final = frozenset({StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.MAX_DURATION})
+_FAILURES: Final = frozenset({StopReason.ERROR_BUDGET, StopReason.SERVICE_DOWN, StopReason.AUDIT_LOG})
+"""Any other stop is one that somebody asked for."""
 
 
 class Observer:
@@ -147,7 +148,7 @@ class Observer:
             self._hooks.tell(Hook.ON_COMPLETE, run.run_id, facts=facts)
             return
         reason = summary.stop_reason if summary is not None else None
-        if failure is None and reason in _ASKED_FOR:
+        if failure is None and reason not in _FAILURES:
             return
         detail = failure.message if isinstance(failure, MigratorError) else (summary and summary.stop_detail) or ""
         code = failure.code if isinstance(failure, MigratorError) else "bug"
