@@ -10,7 +10,7 @@ import click
 
 from migrator.cli import completing, lazily, signals, streams
 
-if completing.asked():
+if completing.asked():  # before anything heavy is imported
     lazily.import_lazily()
 from migrator.cli.command import Group
 from migrator.cli.commands import (
@@ -25,7 +25,7 @@ from migrator.cli.commands import (
     plans,
     runs,
     setup,
-)  # fmt: skip
+)
 from migrator.cli.errors import guarded
 from migrator.cli.session import Session
 from migrator.core.errors import ExitStatus
