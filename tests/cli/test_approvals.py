@@ -46,7 +46,7 @@ def test_the_first_brings_the_rehearsal(program: Program, plan: str, tmp_path: P
     """Neither is refused with 12, both with 2; a summary that can't be read with 2."""
     assert program("approve", plan, "--key", "alice-key").status == 12
     both = program("approve", plan, "--key", "alice-key", "--waive-rehearsal", "x", "--rehearsal", "y")
-    assert (both.status, "one of --rehearsal and --waive-rehearsal" in both.err) == (2, True)
+    assert (both.status, "--rehearsal and --waive-rehearsal at once" in both.err) == (2, True)
     assert program("approve", plan, "--key", "alice-key", "--rehearsal", tmp_path / "none").status == 2
 
 

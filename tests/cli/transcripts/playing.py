@@ -57,7 +57,7 @@ BEGINS: Final[dict[str, Callable[[Path], None]]] = {
     "with operators": campaigns.planned_by_operators,
     "out of its window": campaigns.out_of_its_window,
 }
-"""Where a campaign may stand; also `none`, an empty folder, `begun`, after `init`, `collected`, the base of these."""
+"""Where a campaign may stand; also `none`, an empty folder, `begun`, after `init`, and `collected`, their base."""
 
 VALUES: Final[dict[str, Callable[[Path], str]]] = {
     "PLAN": campaigns.newest_plan,
