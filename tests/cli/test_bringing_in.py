@@ -8,16 +8,17 @@ import pytest
 from migrator.campaign import Campaign
 from migrator.schemes.megolm import MegolmScheme
 from tests.cli import campaigns
-from tests.cli.campaigns import Templates
 from tests.cli.running import Program
+from tests.stores.mailboxes import Mailboxes
 from tests.stores.rooms import RoomStore
 from tests.support.megolm import ALICE, PASSPHRASE, ROOM, Sending, key_file
 
 
 @pytest.fixture
-def rooms(folder: Path, templates: Templates, monkeypatch: pytest.MonkeyPatch) -> Path:
+def rooms(folder: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A campaign over a room of Alice's, with a key export and its passphrase beside it."""
-    templates.copy(None, folder)
+    Mailboxes(folder / "store.db").close()
+    assert program("init", "--name", "rooms", "--cutover-at", "2026-05-08T00:00:00Z").status == 0
     store = RoomStore()
     store.room(ROOM, (ALICE,))
     monkeypatch.setattr(Campaign, "store", store)
@@ -57,19 +58,19 @@ def test_what_is_refused_ends_with_30_and_a_hint(rooms: Path, program: Program) 
     assert "other.txt: malformed" in done.out
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (), ("--account", ALICE), ("--passphrase", "file:pass.secret"), ("keys.txt", "--account", ALICE),
-        ("keys.txt", "--passphrase", "file:pass.secret"), ("--account", ALICE, "--passphrase", PASSPHRASE),
-        ("keys.txt", "--account", ALICE, "--recovery-key", "file:pass.secret"),
-        ("--account", ALICE, "--passphrase", "file:pass.secret", "--recovery-key", "file:pass.secret"),
-        ("--account", ALICE, "--recovery-key", "file:none.secret"),
-    ],
+NONSENSE = (
+    (), ("--account", ALICE), ("--passphrase", "file:pass.secret"), ("keys.txt", "--account", ALICE),
+    ("keys.txt", "--passphrase", "file:pass.secret"), ("--account", ALICE, "--passphrase", PASSPHRASE),
+    ("keys.txt", "--account", ALICE, "--recovery-key", "file:pass.secret"),
+    ("--account", ALICE, "--passphrase", "file:pass.secret", "--recovery-key", "file:pass.secret"),
+    ("--account", ALICE, "--recovery-key", "file:none.secret"),
 )  # fmt: skip
-def test_what_makes_no_sense_is_usage(rooms: Path, program: Program, arguments: tuple[str, ...]) -> None:
+
+
+def test_what_makes_no_sense_is_usage(rooms: Path, program: Program) -> None:
     """Nothing is recorded, and no secret is repeated."""
-    done = program("exports", "import", *arguments)
-    assert done.status == 2
-    assert f"{PASSPHRASE}'" not in done.err
-    assert campaigns.ask(rooms, "SELECT count(brought_in_by) FROM migrator_export") == "0"
+    for arguments in NONSENSE:
+        done = program("exports", "import", *arguments)
+        assert done.status == 2, arguments
+        assert f"{PASSPHRASE}'" not in done.err
+    assert campaigns.ask(rooms, "SELECT count(*) FROM migrator_export") == "0"

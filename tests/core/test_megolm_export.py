@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrator.core.encoding import b64_decode, b64_encode
@@ -123,6 +123,7 @@ def test_what_is_inside_is_read_strictly(plaintext: bytes) -> None:
         opened(key_file(plaintext))
 
 
+@settings(max_examples=30)
 @given(st.lists(st.recursive(st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=4)))
 def test_items_come_as_they_were(items: list[Any]) -> None:
     """One at a time, with white space anywhere between them."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrator.core.outcomes import GapReason
@@ -36,21 +36,16 @@ def test_within_a_page(bench: RoomBench) -> None:
     assert bench.verify().ok
 
 
-@pytest.mark.parametrize("killed", [True, False])
-def test_across_pages_and_restarts(bench: RoomBench, killed: bool) -> None:
-    """A copy a page later, in the same process or in the one that goes on after it was killed."""
+def test_across_pages_and_restarts(bench: RoomBench) -> None:
+    """A copy a page later, in the process that goes on after the first one was killed."""
     sending = Sending()
-    rows = bench.send(sending, range(1990))
-    bench.rooms.add(ROOM, copy_of(rows[0], 1995), copy_of(rows[1500], 2001), copy_of(rows[7], 2002, MALLORY))
+    rows = bench.send(sending, range(1090))
+    bench.rooms.add(ROOM, copy_of(rows[0], 1095), copy_of(rows[1050], 2001), copy_of(rows[7], 2002, MALLORY))
     bench.hand_over(sending.entry())
-    plan = bench.plan().plan_id
-    if killed:
-        run_killed(bench, "page", plan=plan)
-        assert len(bench.claims()) == 1000
-        bench.resume()
-    else:
-        bench.run(plan)
-    assert bench.gaps() == {"$copy1995": "replay", "$copy2001": "replay", "$copy2002": "replay"}
+    run_killed(bench, "page", plan=bench.plan().plan_id)
+    assert len(bench.claims()) == 1000
+    bench.resume()
+    assert bench.gaps() == {"$copy1095": "replay", "$copy2001": "replay", "$copy2002": "replay"}
     assert bench.claims().keys() == {row[1] for row in rows}
     assert bench.verify().ok
 
@@ -183,24 +178,13 @@ def test_a_redacted_event_is_not_filled_from_history(bench: RoomBench) -> None:
     assert bench.verify().ok
 
 
-def test_a_redaction_later_leaves_the_claim(bench: RoomBench) -> None:
-    """As long as the message stands as a gap `redacted`, a verification has nothing against its claim."""
-    sending = Sending()
-    bench.send(sending, range(10))
-    bench.hand_over(sending.entry())
-    bench.run()
-    bench.tamper("DELETE FROM migrator_message WHERE message_id = '$3'")
-    assert "claim" in {mismatch.kind.value for mismatch in bench.verify().mismatches}
-    bench.tamper("INSERT INTO migrator_gap SELECT conversation_no, 3, '$3', 'redacted' FROM migrator_conversation")
-    assert "claim" not in {mismatch.kind.value for mismatch in bench.verify().mismatches}
-
-
 TAMPERED = (
     ("claim", "DELETE FROM migrator_claim WHERE message_id = '$3'"),
     ("claim", "UPDATE migrator_claim SET message_id = '$copy50', sent_at = 50 WHERE message_id = '$3'"),
     ("claim", "INSERT INTO migrator_claim SELECT conversation_no, x'00', 9, '$x', run_id FROM migrator_claim LIMIT 1"),
     ("orphan_rows", "INSERT INTO migrator_claim SELECT 99, x'00', 9, '$x', run_id FROM migrator_claim LIMIT 1"),
     ("gap_opens", "DELETE FROM migrator_claim WHERE message_id = '$0'"),
+    ("claim", "DELETE FROM migrator_message WHERE message_id = '$4'"),
 )
 
 
@@ -218,6 +202,9 @@ def test_a_verification_finds_tampering_with_claims(bench: RoomBench) -> None:
         assert kind in {mismatch.kind.value for mismatch in bench.verify().mismatches}, statement
         bench.tamper("DELETE FROM migrator_claim")
         bench.tamper("INSERT INTO migrator_claim SELECT * FROM kept")
+    # A message that was redacted since keeps its claim, so that no copy of it comes back.
+    bench.tamper("INSERT INTO migrator_gap SELECT conversation_no, 4, '$4', 'redacted' FROM migrator_conversation")
+    assert "claim" not in {mismatch.kind.value for mismatch in bench.verify().mismatches}
 
 
 def test_what_the_source_says_since_is_no_mismatch(bench: RoomBench) -> None:
@@ -253,6 +240,7 @@ def test_an_event_that_is_met_again_is_no_replay_of_itself(
     assert results == [expected]
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 12)), max_size=40))
 def test_a_rehearsal_remembers_claims_in_stretches(claims: list[tuple[bytes, int]]) -> None:
     """In whatever order they come: what was made is there, and nothing else."""
