@@ -13,11 +13,11 @@ server knows of whoever was in the room. `admit_unknown`: whether a key that is 
 
 What the database means stands in `synapse_rows`, the walk over rooms in `synapse_walk`, pages in `synapse_messages`.
 
-Measured on SQLite, in processor time, on two cores with four times as much other work as they can do, with events of
-900 bytes of JSON: `page` 45 to 48 µs a message (16 of them `json.loads`; 22,000 a second) out of a room of 200,000
-whose times are in no order, peak memory of the process 173 MiB, 70 of them before the first read; small rooms 36 µs a
-message; the walk 3 to 4 µs an event in 5,001 rooms of 250,000 events, peak 120 MiB; `key_slots` 29 µs a message,
-`some_key_slot` 190 µs a room.
+Measured on SQLite, in processor time, on two cores with four times as much other work as they can do, events of 900
+bytes of JSON: `page` 45 to 48 µs a message, 16 of them `json.loads`, out of a room of 200,000 whose times are in no
+order, peak memory of the process 173 MiB, of which 70 before the first read; whole small rooms 36 µs a message; the walk
+3 to 4 µs an event in 5,001 rooms of 250,000 events, peak 120 MiB; `key_slots` 29 µs a message, `some_key_slot` 190 µs a
+room.
 """
 
 import hashlib

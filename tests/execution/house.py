@@ -12,7 +12,8 @@ from migrator.core.progress import NoProgress
 from migrator.database import tables
 from migrator.execution.runs import RunSummary
 from migrator.rollback.rolling import RollbackResult, rollback
-from migrator.verification.verifying import Verification, verify
+from migrator.verification.findings import Verification
+from migrator.verification.verifying import verify
 from tests.execution.bench import Bench
 from tests.support.synapse import DOMAIN, Homeserver
 
