@@ -53,7 +53,7 @@ def strict_json(text: str | bytes, *, max_depth: int) -> object:
     """Parse JSON, refusing what formats forbid; `ValueError` says what, never repeating content."""
     if isinstance(text, bytes):
         text = text.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    _check_depth(text, max_depth)
+    check_depth(text, max_depth)
     try:
         value: object = _STRICT.decode(text)
     except json.JSONDecodeError as error:
@@ -65,8 +65,8 @@ def strict_json(text: str | bytes, *, max_depth: int) -> object:
     return value
 
 
-def _check_depth(text: str, max_depth: int) -> None:
-    """Bound the nesting before the parser recurses; brackets inside strings don't count."""
+def check_depth(text: str, max_depth: int) -> None:
+    """Bound the nesting before a parser recurses, by `ValueError`; brackets inside strings don't count."""
     if text.count("{") + text.count("[") <= max_depth:
         return
     depth = 0

@@ -103,6 +103,10 @@ class MessageStore(Protocol):
         """How many attachments some conversations have that were not re-wrapped; `SourceError` in doubt."""
         ...
 
+    def clear_text(self, conversation_ids: Sequence[str]) -> dict[str, int]:
+        """How many messages of some conversations were never encrypted and are left alone; missing where none are."""
+        ...
+
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """Which keys the messages of some conversations need."""
         ...

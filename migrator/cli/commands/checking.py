@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from migrator import reading, reporting, rollback, verification
+from migrator import archiving, reading, reporting, rollback, verification
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
 from migrator.cli.options import PERCENT
 from migrator.cli.session import Session
@@ -65,15 +65,34 @@ def report(session: Session, run: str | None, save: Path | None, only: str | Non
 @click.command(cls=Command, statuses=(*AUDITED, ExitStatus.GATE))
 @click.argument("conversation", metavar="CONVERSATION")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it goes into the audit log.")
+@click.option("--format", "form", type=click.Choice(["text", *archiving.Form]), default="text", show_default=True,
+              help="text: lines for a terminal. The others are archives, with the gaps and their reasons.")  # fmt: skip
+@click.option("--save", type=click.Path(path_type=Path), metavar="DIR|FILE",
+              help="Write the archive there: a new folder with attachments and a manifest of digests, or one new file "
+                   "without them where the name ends in .json or .mbox.")  # fmt: skip
 @click.pass_obj
-def read(session: Session, conversation: str, reason: str) -> None:
-    """Print the migrated history of a conversation. Every use is an audit event."""
+def read(session: Session, conversation: str, reason: str, form: str, save: Path | None) -> None:
+    """Print the migrated history of a conversation, or make an archive of it. Every use is an audit event."""
+    if form != "text":
+        _archive(session, conversation, reason, archiving.Form(form), save)
+        return
+    if save is not None:
+        raise UsageError("--save is for archives", hint="add --format matrix-json, html or mbox")
     with session.campaign() as campaign:
         messages = reading.read(campaign, conversation, reason)
         with session.output.listing("migrator.history/1", "messages", "message") as listing:
             for message in messages:
                 if not listing.add(views.message(message), views.message_line(message)):
                     break
+        session.output.text(*views.left_in_clear(archiving.clear_text(campaign, conversation)))
+
+
+def _archive(session: Session, conversation: str, reason: str, form: archiving.Form, save: Path | None) -> None:
+    with session.campaign() as campaign:
+        if save is None:
+            session.output.raw(archiving.stream(campaign, conversation, reason, form))
+        else:
+            session.output.result(views.archived(archiving.save(campaign, conversation, reason, form, save)))
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (verify, roll_back, report, read)
