@@ -32,8 +32,9 @@ SUFFIX: Final = ".mbox"
 _POLICY: Final = SMTP.clone(linesep="\n")
 _BOUNDARY: Final = "=_migrator_part"
 """Can't stand at the beginning of a line of quoted-printable or base64 text (RFC 2045, section 6.7)."""
-_LINE: Final = 57
-"""Bytes that make one base64 line of 76 characters."""
+_LINE_CHARS: Final = 76
+_LINE: Final = _LINE_CHARS // 4 * 3
+"""Bytes that make one line of base64."""
 _ODD: Final = re.compile(r"[^A-Za-z0-9._=+/-]")
 _SPECIAL: Final = re.compile(r'(["\\])')
 _ESCAPED: Final = r"\\\1"
@@ -168,4 +169,5 @@ def _base64(chunks: Sequence[bytes] | Iterator[bytes]) -> Iterator[bytes]:
         data = rest + chunk
         whole = len(data) - len(data) % _LINE if chunk else len(data)
         rest = data[whole:]
-        yield b"".join(base64.b64encode(data[at : at + _LINE]) + b"\n" for at in range(0, whole, _LINE))
+        encoded = base64.b64encode(data[:whole])
+        yield b"".join(encoded[at : at + _LINE_CHARS] + b"\n" for at in range(0, len(encoded), _LINE_CHARS))
