@@ -75,9 +75,16 @@ def raw(event_id: str, payload: bytes | str, *, sender: str = "@alice:example.or
     return ReadMessage(sent_at=BEGAN, message_id=event_id, sender_id=sender, content_type=kind, content=content)
 
 
-def said(event_id: str, body: str = "hello", *, sender: str = "@alice:example.org", **content: Any) -> ReadMessage:
-    """A message of type `m.room.message`."""
-    inner = {"msgtype": "m.text", "body": body} | content
+def said(
+    event_id: str,
+    body: str = "hello",
+    more: Mapping[str, object] | None = None,
+    *,
+    sender: str = "@alice:example.org",
+    **content: object,
+) -> ReadMessage:
+    """A message of type `m.room.message`; members of its content whose names have dots go into `more`."""
+    inner = {"msgtype": "m.text", "body": body} | dict(more or {}) | content
     payload = {"type": "m.room.message", "content": inner, "room_id": ROOM}
     return raw(event_id, json.dumps(payload, ensure_ascii=False).encode("utf-8", "surrogatepass"), sender=sender)
 
@@ -90,7 +97,7 @@ def gap(event_id: str, reason: str = "no_key") -> ReadGap:
 def edit(event_id: str, target: str, body: str, **values: Any) -> ReadMessage:
     """An edit of a message."""
     relation = {"rel_type": "m.replace", "event_id": target}
-    return said(event_id, f"* {body}", **{"m.new_content": {"body": body}, "m.relates_to": relation}, **values)
+    return said(event_id, f"* {body}", {"m.new_content": {"body": body}, "m.relates_to": relation}, **values)
 
 
 def written(folder: Path, room: Room, attachments: AttachmentOpener | None = None) -> Path:

@@ -14,12 +14,12 @@ from migrator.history import Place
 from migrator.reading import Entry, ReadMessage
 from tests.archiving.rooms import ROOM, Attached, Room, attachment, said
 
-COUNT = 1000
+COUNT = 1500
 LENGTH = 8000
 
 
 class LongRoom(Room):
-    """Its messages are made as they are asked for: 8 MB in all."""
+    """Its messages are made as they are asked for: 12 MB in all."""
 
     def __init__(self) -> None:
         super().__init__([])
@@ -28,7 +28,7 @@ class LongRoom(Room):
     def entries(self) -> Iterator[Entry]:
         """All of them, each an answer to the first."""
         relation = {"m.in_reply_to": {"event_id": "$0"}}
-        return (said(f"${n}", "x" * LENGTH, **{"m.relates_to": relation}) for n in range(COUNT))
+        return (said(f"${n}", "x" * LENGTH, {"m.relates_to": relation}) for n in range(COUNT))
 
     def at(self, places: Sequence[Place]) -> Mapping[Place, ReadMessage]:
         """Some of them."""
@@ -47,7 +47,7 @@ def write(form: Form, room: LongRoom, folder: Folder) -> None:
 
 @pytest.mark.parametrize("form", Form)
 def test_memory_does_not_grow_with_a_conversation(tmp_path: Path, form: Form) -> None:
-    """8 MB of messages pass through less: pages hold 1 MB of them, other formats one stretch."""
+    """12 MB of messages pass through less: pages hold 1 MB of them, other formats one stretch."""
     room = LongRoom()
     tracemalloc.start()
     with new_folder(tmp_path / "out", form, room.about()) as folder:
@@ -56,7 +56,7 @@ def test_memory_does_not_grow_with_a_conversation(tmp_path: Path, form: Form) ->
     tracemalloc.stop()
     written = sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
     assert written > COUNT * LENGTH
-    assert peak < 5_000_000
+    assert peak < 7_000_000
 
 
 def test_memory_does_not_grow_with_an_attachment(tmp_path: Path) -> None:

@@ -77,11 +77,11 @@ def test_answers_threads_and_reactions_are_told_on_both_sides(tmp_path: Path) ->
     room = Room(
         [
             said("$a", "root"),
-            said("$b", "answer", **{"m.relates_to": {"m.in_reply_to": {"event_id": "$a"}}}),
-            said("$c", "in thread", **{"m.relates_to": {"rel_type": "m.thread", "event_id": "$a"}}),
+            said("$b", "answer", {"m.relates_to": {"m.in_reply_to": {"event_id": "$a"}}}),
+            said("$c", "in thread", {"m.relates_to": {"rel_type": "m.thread", "event_id": "$a"}}),
             *(raw(f"$r{n}", json.dumps({"type": "m.reaction", "content": reaction})) for n in range(SHOWN + 2)),
             gap("$g", "redacted"),
-            said("$h", "answer to a gap", **{"m.relates_to": {"m.in_reply_to": {"event_id": "$g"}}}),
+            said("$h", "answer to a gap", {"m.relates_to": {"m.in_reply_to": {"event_id": "$g"}}}),
         ]
     )
     text = page(tmp_path, room)
@@ -185,7 +185,7 @@ def test_what_turns_a_line_round_is_written_out(tmp_path: Path, mark: str) -> No
     character = f"&#{ord(mark)};" if not "\ud800" <= mark <= "\udfff" and mark not in "\0\x85" else ""
     payload = {"type": "m.room.message", "content": {"msgtype": "m.text", "body": f"a{mark}b"}}
     html = {"format": "org.matrix.custom.html", "formatted_body": f"a{character}b"}
-    text = page(tmp_path, Room([raw("$a", json.dumps(payload)), said("$b", "x", **html)]))
+    text = page(tmp_path, Room([raw("$a", json.dumps(payload)), said("$b", "x", html)]))
     assert mark not in text
     assert f"a⟦U+{ord(mark):04X}⟧b" in article(text, 1)
 
@@ -245,7 +245,7 @@ def test_a_file_gets_a_harmless_name(name: str | None, expected: str) -> None:
 def test_pages_turn_and_links_cross_them(tmp_path: Path) -> None:
     """A page ends after so many messages; an answer on the third finds its message on the first. Memory: a page."""
     answer = {"m.relates_to": {"m.in_reply_to": {"event_id": "$0"}}}
-    room = Room([*(said(f"${n}", f"no {n}") for n in range(2 * PAGE_ENTRIES)), said("$last", "late", **answer)])
+    room = Room([*(said(f"${n}", f"no {n}") for n in range(2 * PAGE_ENTRIES)), said("$last", "late", answer)])
     text = page(tmp_path, room, number=3)
     assert 'href="messages-00001.html#m1"' in text
     assert "in reply to no. 1: @alice:example.org: no 0 late" in article(text, 2 * PAGE_ENTRIES + 1)

@@ -32,8 +32,7 @@ def messages(folder: Path, room: Room, attachments: AttachmentOpener | None = No
     box = mailbox.mbox(path)
     raw_mails = [bytes(box.get_bytes(key)) for key in box.iterkeys()]
     box.close()
-    found = [email.message_from_bytes(mail, policy=email.policy.default) for mail in raw_mails]
-    return [message for message in found if isinstance(message, EmailMessage)]
+    return [email.message_from_bytes(mail, policy=email.policy.default) for mail in raw_mails]
 
 
 def text(message: EmailMessage) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from migrator import archiving, reading
-from migrator.archiving import Form, saving
+from migrator.archiving import Form
+from migrator.archiving.html import sanitising
 from migrator.campaign import Campaign, CampaignSpec, open_campaign
 from migrator.core.errors import GateError, IntegrityError, MigratorError, UsageError
 from tests.verification.support import executed, rows, tamper
@@ -50,7 +51,8 @@ def test_mbox_has_every_message_and_gap(spec: CampaignSpec, campaign: Campaign, 
     box.close()
     assert len(mails) == archive.messages + archive.gaps
     assert sum("X-Migrator-Gap" in mail for mail in mails) == archive.gaps
-    contents = [mail.get_payload(1).get_payload(decode=True) for mail in mails if "X-Migrator-Gap" not in mail]
+    parts = [list(mail.walk())[2] for mail in mails if "X-Migrator-Gap" not in mail]
+    contents = [part.get_payload(decode=True) for part in parts]
     assert contents == [message.content for message in reading.read(campaign, conversation, REASON)]
 
 
@@ -164,5 +166,5 @@ def test_the_library_for_html_is_asked_for_first(monkeypatch: pytest.MonkeyPatch
     """Without nh3 a Matrix room's pages are refused with a remedy."""
     monkeypatch.setattr("migrator.archiving.html.sanitising.nh3", None)
     with pytest.raises(MigratorError) as raised:
-        saving.sanitising.require()
+        sanitising.require()
     assert "migrator[matrix]" in raised.value.hint
