@@ -7,7 +7,7 @@ the gaps.
 
 import heapq
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,13 +31,18 @@ _FORBIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadMessage:
-    """One message of server history; `sent_at` in milliseconds, `content` as the client wrote it."""
+    """One message of server history; `sent_at` in milliseconds, `content` as the client wrote it.
+
+    `relation`: JSON text of what the source has beside the ciphertext (Matrix's `m.relates_to`); None where nobody was
+    asked or the source does not know the message.
+    """
 
     sent_at: int
     message_id: str
     sender_id: str
     content_type: str
     content: bytes = field(repr=False)
+    relation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,17 @@ class ReadGap:
 
 Entry = ReadMessage | ReadGap
 
+Relations = Callable[[Sequence[str]], Mapping[str, str]]
+"""What gives `ReadMessage.relation` for some message ids; those that it does not know are missing."""
+
 
 class History:
     """A migrated conversation as one moment has it, walked as often as one likes; `messages`, `gaps`: how many."""
 
-    def __init__(self, connection: sa.Connection, visible: _Visible) -> None:
+    def __init__(self, connection: sa.Connection, visible: _Visible, relations: Relations | None = None) -> None:
         self._connection = connection
         self._visible = visible
+        self._relations = relations
         self.conversation_id = visible.conversation_id
         self.messages, self.gaps = _still_visible(connection, visible)
 
@@ -95,23 +104,29 @@ class History:
     def at(self, places: Sequence[Place]) -> dict[Place, ReadMessage]:
         """The messages at some places; those that are gaps, or not there, are missing from the result."""
         rows = history.messages_at(self._connection, self._visible.conversation_no, places)
-        return {place: self._opened(row) for place, row in rows.items()}
+        return dict(zip(rows, self._opened(list(rows.values())), strict=True))
 
     def _messages(self) -> Iterator[ReadMessage]:
         for page in history.message_pages(self._connection, self._visible.conversation_no, _PAGE):
-            yield from map(self._opened, page)
+            yield from self._opened(page)
 
     def _gaps(self, number: int) -> Iterator[ReadGap]:
         for page in history.gap_pages(self._connection, number, _PAGE):
             for sent_at, message_id, reason in page:
                 yield ReadGap(sent_at=sent_at, message_id=message_id, reason=reason)
 
-    def _opened(self, row: StoredMessage) -> ReadMessage:
-        content = history.open_row(self._visible.key, self.conversation_id, row)
-        sent_at, message_id, sender_id, content_type = row[:4]
-        return ReadMessage(
-            sent_at=sent_at, message_id=message_id, sender_id=sender_id, content_type=content_type, content=content
-        )
+    def _opened(self, page: Sequence[StoredMessage]) -> Iterator[ReadMessage]:
+        relations = self._relations([row[1] for row in page]) if self._relations is not None else {}
+        for row in page:
+            sent_at, message_id, sender_id, content_type = row[:4]
+            yield ReadMessage(
+                sent_at=sent_at,
+                message_id=message_id,
+                sender_id=sender_id,
+                content_type=content_type,
+                content=history.open_row(self._visible.key, self.conversation_id, row),
+                relation=relations.get(message_id),
+            )
 
 
 def place_of(entry: Entry) -> Place:
@@ -130,11 +145,13 @@ def read(campaign: Campaign, conversation_id: str, reason: str) -> Iterator[Read
 
 
 @contextmanager
-def opened(campaign: Campaign, conversation_id: str, reason: str, form: str) -> Iterator[History]:
+def opened(
+    campaign: Campaign, conversation_id: str, reason: str, form: str, relations: Relations | None = None
+) -> Iterator[History]:
     """A migrated conversation, for an archive in some format, once the reading was recorded; raises as `read`."""
     visible = _recorded(campaign, conversation_id, reason, form)
     with campaign.database.read() as connection:
-        yield History(connection, visible)
+        yield History(connection, visible, relations)
 
 
 def _recorded(campaign: Campaign, conversation_id: str, reason: str, form: str) -> _Visible:

@@ -8,14 +8,16 @@ does not have the form that the Matrix specification gives it is treated as if i
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NoReturn
 
 from migrator.core.encoding import check_depth
 from migrator.history import storable
+from migrator.reading import ReadMessage
 
 MAX_DEPTH: Final = 100
 """Deeper JSON is kept as it is, as bytes: most parsers of archives would not survive it."""
+_RELATION: Final = "m.relates_to"
 _MAX_IDENTIFIER: Final = 1024
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
@@ -81,7 +83,7 @@ class MatrixEvent:
 
     @property
     def _relation(self) -> Mapping[str, Any]:
-        relation = self.content.get("m.relates_to")
+        relation = self.content.get(_RELATION)
         return relation if isinstance(relation, dict) else {}
 
     def _related(self, kind: str) -> str | None:
@@ -91,6 +93,19 @@ class MatrixEvent:
 def is_json(content_type: str) -> bool:
     """Whether that is what Matrix events are kept as (`application/json;type=m.room.message`)."""
     return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def event_of(message: ReadMessage) -> MatrixEvent | None:
+    """The event in a message; None where its content is something else.
+
+    What it refers to stands beside the ciphertext, and counts even where that is nothing (Matrix 1.11, client-server
+    API, "Forming relationships between events"); what stands in the payload counts only where the source has no word.
+    """
+    event = parse(message.content) if is_json(message.content_type) else None
+    if event is None or message.relation is None:
+        return event
+    content = {name: value for name, value in event.content.items() if name != _RELATION}
+    return replace(event, content={**content, _RELATION: _parsed(message.relation)})
 
 
 def parse(payload: bytes) -> MatrixEvent | None:
@@ -105,6 +120,22 @@ def parse(payload: bytes) -> MatrixEvent | None:
     if not isinstance(kind, str):
         return None
     return MatrixEvent(type=kind, content=content if isinstance(content, dict) else {}, exact=exact)
+
+
+def clear_relation(message: ReadMessage) -> str | None:
+    """What stands beside the ciphertext as text that may be part of a document; None where the source has no word."""
+    if message.relation is None:
+        return None
+    return message.relation if isinstance(_parsed(message.relation), dict) else "null"
+
+
+def _parsed(relation: str) -> object:
+    try:
+        check_depth(relation, MAX_DEPTH)
+        value: object = _DECODER.decode(relation)
+    except ValueError:
+        return None
+    return value
 
 
 def _members(text: str) -> tuple[dict[str, object], dict[str, str]]:

@@ -1,10 +1,11 @@
 """`matrix-json`: one JSON document for a room.
 
 The members are those of the export that Element makes (`messages` is a list of events), so that its readers take it.
-Each event stands on a line of its own and ends with `payload`: exactly the bytes that the sender's client sealed, of
-which `payload_size` says how many there are and `payload_sha256` which. `type` and `content` are the payload's, again
-without a byte changed. Where it is not JSON that may stand in a document, `payload_base64` has the bytes instead. A gap
-is an event of type `m.room.encrypted` without content, and `migrator.gap` says why it is none.
+Each event ends with `payload`: exactly the bytes that the sender's client sealed, of which `payload_size` says how many
+there are and `payload_sha256` which. `type` and `content` are the payload's, again without a byte changed. Where it is
+not JSON that may stand in a document, `payload_base64` has the bytes instead. `cleartext_relation` is what the source
+has as `m.relates_to` beside the ciphertext. A gap is an event of type `m.room.encrypted` without content, and
+`migrator.gap` says why it is none.
 """
 
 import base64
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from migrator.archiving.interface import About, AttachmentOpener, Files, History
-from migrator.archiving.matrix_event import is_json, parse
+from migrator.archiving.matrix_event import clear_relation, is_json, parse
 from migrator.archiving.paging import with_attachments
 from migrator.archiving.saved_files import save_all
 from migrator.core.errors import UsageError
@@ -84,6 +85,8 @@ def _event(room_id: str, message: ReadMessage, saved: list[dict[str, Any]]) -> I
     if saved:
         members["unsigned"] = {"migrator.attachments": saved}
     yield _json(members)[:-1]
+    if (relation := clear_relation(message)) is not None:
+        yield f',"cleartext_relation":{relation}'.encode()
     if event is not None:
         yield f',"type":{event.exact["type"]},"content":{event.exact.get("content", "{}")}'.encode()
     digest = hashlib.sha256(payload).hexdigest()

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from migrator.archiving.gap_words import GAP_WORDS
 from migrator.archiving.interface import About, Attachment, AttachmentOpener, History
-from migrator.archiving.matrix_event import MatrixEvent, is_json, parse
+from migrator.archiving.matrix_event import MatrixEvent, event_of, is_json
 from migrator.archiving.paging import with_attachments
 from migrator.archiving.plain_text import EPOCH, described, visible
 from migrator.reading import Entry, ReadGap, ReadMessage
@@ -49,7 +49,7 @@ def pieces(history: History, about: About, attachments: AttachmentOpener) -> Ite
             yield _headers(entry, about, room, None, f"gap: {entry.reason}")
             yield _text(f"This message could not be migrated: {GAP_WORDS.get(entry.reason, entry.reason)}.\n")
         else:
-            event = parse(entry.content) if is_json(entry.content_type) else None
+            event = event_of(entry)
             yield _headers(entry, about, room, event, event.type if event else entry.content_type)
             yield _text(described(entry, event, found))
             yield from _payload(entry)

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -15,6 +16,7 @@ from migrator.archiving.interface import About, AttachmentOpener, Form, History,
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import SourceError, UsageError
+from migrator.stores.interface import KnowsRooms
 
 _MATRIX: Final = "megolm"
 """The scheme whose contents are Matrix events."""
@@ -77,9 +79,22 @@ def stream(campaign: Campaign, conversation_id: str, reason: str, form: Form) ->
 def clear_text(campaign: Campaign, conversation_id: str) -> int | None:
     """How many events of a room were never encrypted; None where the source can't be asked."""
     try:
-        return campaign.store.clear_text([conversation_id]).get(conversation_id, 0)
+        store = campaign.store
+        return store.clear_text([conversation_id]).get(conversation_id, 0) if isinstance(store, KnowsRooms) else 0
     except SourceError:
         return None
+
+
+def _relations(campaign: Campaign, conversation_id: str) -> reading.Relations | None:
+    """What messages say beside their ciphertext; None where the source knows no such thing, or can't be asked."""
+    try:
+        store = campaign.store
+        if not isinstance(store, KnowsRooms):
+            return None
+        store.relations(conversation_id, [])
+    except SourceError:
+        return None
+    return partial(store.relations, conversation_id)
 
 
 def opener(_campaign: Campaign, _conversation_id: str) -> AttachmentOpener:
@@ -100,7 +115,8 @@ def _opened(
         )
     if form is Form.HTML and matrix:
         sanitising.require()
-    with reading.opened(campaign, conversation_id, reason, form.value) as history:
+    relations = _relations(campaign, conversation_id)
+    with reading.opened(campaign, conversation_id, reason, form.value, relations) as history:
         yield (
             history,
             About(

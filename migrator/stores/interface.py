@@ -6,7 +6,7 @@ store as a whole can't be read; what is wrong with one row costs that row or its
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 
@@ -103,10 +103,6 @@ class MessageStore(Protocol):
         """How many attachments some conversations have that were not re-wrapped; `SourceError` in doubt."""
         ...
 
-    def clear_text(self, conversation_ids: Sequence[str]) -> dict[str, int]:
-        """How many messages of some conversations were never encrypted and are left alone; missing where none are."""
-        ...
-
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """Which keys the messages of some conversations need."""
         ...
@@ -132,4 +128,23 @@ class MessageStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class KnowsRooms(Protocol):
+    """What a store has besides if it holds rooms: events that never were encrypted, and what events say in the clear.
+
+    Matrix keeps relations (answers, edits, threads) beside the ciphertext, and most clients leave them out of it.
+    """
+
+    def clear_text(self, conversation_ids: Sequence[str]) -> dict[str, int]:
+        """How many messages of some rooms were never encrypted; state events don't count. Rooms may be missing."""
+        ...
+
+    def relations(self, conversation_id: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """The JSON text of `m.relates_to` beside the ciphertext of some events: `null` where there is none.
+
+        Events that the store does not have are missing from the result.
+        """
         ...

@@ -145,10 +145,6 @@ class LabyrinthStore:
         found = self._database.run(partial(_ATTACHMENTS.rows, keys=keys))
         return sum(rows[0][0] for rows in found.values() if rows)
 
-    def clear_text(self, conversation_ids: Sequence[str]) -> dict[str, int]:  # noqa: ARG002 - the port's signature
-        """None: all that a mailbox holds is encrypted."""
-        return {}
-
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """The (epoch id, version) pairs of some conversations' messages; odd ones need no key and are left out."""
         keys = _keys(conversation_ids)

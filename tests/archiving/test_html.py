@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_answers_threads_and_reactions_are_told_on_both_sides(tmp_path: Path) ->
     assert f"👍 {SHOWN} reactions: no. 4" in root
     assert root.endswith("and 2 more")
     assert f"in reply to no. {len(room.all) - 1} (redacted)" in article(text, len(room.all))
+
+
+def test_what_stands_beside_the_ciphertext_counts(tmp_path: Path) -> None:
+    """Relations are kept in the clear, and most payloads have none; what only the payload claims is nothing."""
+    beside = json.dumps({"rel_type": "m.replace", "event_id": "$a"})
+    new = said("$b", "* new", {"m.new_content": {"body": "new"}})
+    claimed = said("$c", "no answer", {"m.relates_to": {"m.in_reply_to": {"event_id": "$a"}}})
+    odd = ["[]", "nonsense", '{"rel_type":NaN}', "[" * 10_000]
+    room = Room(
+        [said("$a", "old"), replace(new, relation=beside), replace(claimed, relation="null")]
+        + [replace(said(f"${n}"), relation=text) for n, text in enumerate(odd)]
+    )
+    text = page(tmp_path, room)
+    assert "edits no. 1 replaced: old new" in article(text, 2)
+    assert "in reply to" not in article(text, 3)
+    assert article(text, 1).endswith("edited by no. 2")
 
 
 def test_every_reason_of_a_gap_has_words(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,16 @@ def test_members_are_those_of_a_client_export() -> None:
     assert missing["type"] == "m.room.encrypted"
     assert missing["unsigned"] == {"migrator.gap": "redacted"}
     assert last["sender"] == "@bob:example.org"
+
+
+def test_what_stands_beside_the_ciphertext_is_told() -> None:
+    """The relation in the clear, verbatim; where it is none that can stand in a document there is none."""
+    thread = '{"rel_type":"m.thread","event_id":"$x","n":1.50}'
+    given = {"$a": thread, "$b": "null", "$c": '{"x":NaN}', "$d": "}", "$e": None}
+    text = document(Room(replace(said(event_id), relation=relation) for event_id, relation in given.items()))
+    found = {event["event_id"]: event.get("cleartext_relation", "?") for event in json.loads(text)["messages"]}
+    assert found == {"$a": json.loads(thread), "$b": None, "$c": None, "$d": None, "$e": "?"}
+    assert b'"n":1.50}' in text
 
 
 def test_ids_can_not_break_it() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from migrator.archiving.matrix_event import is_json, parse
+from migrator.archiving.matrix_event import event_of
 from migrator.history import Place
 from migrator.reading import Entry, ReadGap
 
@@ -155,7 +155,7 @@ def _stands(row: tuple[int, str, int, int, str | None]) -> Stands:
 
 def _relations(entry: Entry) -> list[tuple[Relation, str]]:
     """What a message says of itself to be about; answers are found from the other side and not noted."""
-    if isinstance(entry, ReadGap) or not is_json(entry.content_type) or (event := parse(entry.content)) is None:
+    if isinstance(entry, ReadGap) or (event := event_of(entry)) is None:
         return []
     found = ((Relation.EDIT, event.edits), (Relation.REACTION, event.reacts_to), (Relation.THREAD, event.thread))
     return [(kind, target) for kind, target in found if target is not None]

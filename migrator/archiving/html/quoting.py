@@ -7,7 +7,7 @@ from typing import Final
 
 from migrator.archiving.html.index import Stands
 from migrator.archiving.interface import History
-from migrator.archiving.matrix_event import is_json, parse
+from migrator.archiving.matrix_event import event_of
 from migrator.archiving.plain_text import readable, summary, visible
 from migrator.history import Place
 from migrator.reading import ReadMessage
@@ -50,7 +50,7 @@ class Quotes:
 
 
 def _quote(message: ReadMessage) -> Quote:
-    event = parse(message.content) if is_json(message.content_type) else None
+    event = event_of(message)
     text = (readable(message.content) or "(not text)") if event is None else summary(event)
     shown = visible(text[:_MOST]) + ("…" if len(text) > _MOST else "")
     reaction = "" if event is None or event.reacts_to is None else visible(event.reaction[:40])

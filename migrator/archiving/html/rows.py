@@ -13,7 +13,7 @@ from migrator.archiving.html.index import Index, Related, Relation, Stands
 from migrator.archiving.html.quoting import Quotes
 from migrator.archiving.html.sanitising import sanitised
 from migrator.archiving.interface import History
-from migrator.archiving.matrix_event import MatrixEvent, is_json, parse
+from migrator.archiving.matrix_event import MatrixEvent, event_of
 from migrator.archiving.plain_text import EPOCH, readable, visible
 from migrator.reading import Entry, ReadGap
 
@@ -47,9 +47,7 @@ def rows(
 
 
 def _known(index: Index, number: int, entry: Entry) -> _Known:
-    event = None
-    if not isinstance(entry, ReadGap) and is_json(entry.content_type):
-        event = parse(entry.content)
+    event = None if isinstance(entry, ReadGap) else event_of(entry)
     return _Known(
         number=number,
         entry=entry,
