@@ -16,7 +16,7 @@ from migrator.archiving.interface import About, AttachmentOpener, Form, History,
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import SourceError, UsageError
-from migrator.stores.interface import KnowsRooms
+from migrator.stores.rooms import KnowsRooms
 
 _MATRIX: Final = "megolm"
 """The scheme whose contents are Matrix events."""

@@ -6,7 +6,7 @@ store as a whole can't be read; what is wrong with one row costs that row or its
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol
 
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 
@@ -128,23 +128,4 @@ class MessageStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
-        ...
-
-
-@runtime_checkable
-class KnowsRooms(Protocol):
-    """What a store has besides if it holds rooms: events that never were encrypted, and what events say in the clear.
-
-    Matrix keeps relations (answers, edits, threads) beside the ciphertext, and most clients leave them out of it.
-    """
-
-    def clear_text(self, conversation_ids: Sequence[str]) -> dict[str, int]:
-        """How many messages of some rooms were never encrypted; state events don't count. Rooms may be missing."""
-        ...
-
-    def relations(self, conversation_id: str, message_ids: Sequence[str]) -> dict[str, str]:
-        """The JSON text of `m.relates_to` beside the ciphertext of some events: `null` where there is none.
-
-        Events that the store does not have are missing from the result.
-        """
         ...

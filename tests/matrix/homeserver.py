@@ -132,7 +132,7 @@ def keep_off(folder: Path) -> None:
 @contextmanager
 def running(folder: Path, python: Path, port: int, *, off: bool) -> Iterator[None]:
     """Synapse, from its first answer to its last breath; its log is `FOLDER/synapse.log`."""
-    program = [python, "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
+    program: list[str | Path] = [python, "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
     if off:
         program += ["-c", "keep-off.yaml"]
     else:
