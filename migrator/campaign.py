@@ -20,7 +20,7 @@ from migrator.core.clock import Clock
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import ConfigError, KeyServiceError
 from migrator.core.model import Environment
-from migrator.core.settings import Settings
+from migrator.core.settings import Settings, SourceSettings
 from migrator.database import schema, tables
 from migrator.database.connect import Database
 from migrator.key_routing import KeyServices
@@ -116,7 +116,16 @@ def open_store(spec: CampaignSpec) -> MessageStore:
             f"authorization.quorum {quorum.value!r} does not fit source kind {kind.kind!r}",
             hint=f"it has {', '.join(sorted(q.value for q in kind.quorums))}",
         )
-    return kind.open(absolute_url(resolve_text(settings.source.url, spec.directory), spec.directory))
+    return kind.open(located_source(spec))
+
+
+def located_source(spec: CampaignSpec) -> SourceSettings:
+    """The source's settings with references resolved and paths absolute, as stores take them."""
+    source, directory = spec.settings.source, spec.directory
+    found: dict[str, str | None] = {"url": absolute_url(resolve_text(source.url, directory), directory)}
+    if source.legal_holds is not None:
+        found["legal_holds"] = str(directory.absolute() / source.legal_holds)
+    return source.model_copy(update=found)
 
 
 def reference_context(campaign: str) -> bytes:

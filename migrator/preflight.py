@@ -128,11 +128,15 @@ def _source(spec: CampaignSpec) -> _Finding:
     try:
         identity = store.identity()
         conversations = len(next(store.population(), []))
+        doubts = store.doubts()
     finally:
         store.close()
     if conversations == 0:
         return _warn("the source has no conversations", "check source.url: is this the right store?")
-    return _Finding(f"{spec.settings.source.kind} {identity[:16]}…, {conversations} conversations on the first page")
+    said = f"{spec.settings.source.kind} {identity[:16]}…, {conversations} conversations on the first page"
+    if doubts:
+        return _warn(f"{said}; {'; '.join(d.message for d in doubts)}", "; ".join(d.remedy for d in doubts))
+    return _Finding(said)
 
 
 def _database(spec: CampaignSpec) -> _Finding:

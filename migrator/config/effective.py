@@ -29,7 +29,7 @@ def digest(settings: Settings) -> str:
 
 _RULES: Final = {
     "campaign": ("cutover_at", "notice_period_days", "rollback_window_days", "sealed_grace_days"),
-    "source": ("kind",),
+    "source": ("kind", "local_domain", "unverifiable_senders"),
     "authorization": ("quorum",),
     "execution": ("page_size", "max_gap_fraction", "max_failures"),
     "notify": ("required_evidence",),

@@ -64,6 +64,7 @@ class Conversation(NamedTuple):
     `owner_id` is None for a shared room. `thread_key` names the thread that all participants' copies belong to, so
     that one authorisation can cover them. An orphan's participants can't be resolved to accounts. A conversation
     with a `fault` can't be read at all (failed:source). `last_sent_at` is the newest message's time in milliseconds.
+    `changes` is a number that is another one once the source has changed what was passed, such as by redactions.
     """
 
     conversation_id: str
@@ -74,6 +75,17 @@ class Conversation(NamedTuple):
     last_sent_at: int | None = None
     orphan: bool = False
     fault: bool = False
+    changes: int = 0
+
+
+def source_through(conversation: Conversation, export_no: int) -> dict[str, int | None]:
+    """What of source and exports a history covers that was brought up to them; `changes` only where there are any."""
+    covered = {
+        "messages": conversation.messages,
+        "last_sent_at": conversation.last_sent_at,
+        "export_no": export_no,
+    }
+    return {**covered, "changes": conversation.changes} if conversation.changes else covered
 
 
 REFERENCE_KEY: Final = "reference-key"

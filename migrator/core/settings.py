@@ -16,6 +16,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
 _SHARE = re.compile(r"(\d{1,9})\Z|(\d{1,3}(?:\.\d{1,4})?)%\Z")
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)/(s|min|h)\Z")
 _PER_SECOND = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_SERVER_NAME = re.compile(r"([A-Za-z0-9.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?\Z")
+"""A Matrix server name: a host or an address, and perhaps a port (Matrix specification, appendices, "Server Name")."""
 
 
 def _campaign_name(value: str) -> str:
@@ -47,6 +49,12 @@ def _schedule(value: dict[str, str]) -> dict[str, str]:
 def _public_key(value: str) -> str:
     if len(b64url_decode(value)) != 32:
         raise ValueError("an issuer's key is an Ed25519 public key, 32 bytes in base64url without padding")
+    return value
+
+
+def _server_name(value: str) -> str:
+    if not _SERVER_NAME.match(value):
+        raise ValueError("a server name reads like example.org: what stands behind the first colon of a user's id")
     return value
 
 
@@ -120,10 +128,29 @@ class CampaignSettings(_Section):
 
 
 class SourceSettings(_Section):
-    """The E2EE message store."""
+    """The E2EE message store.
+
+    `local_domain`: whose users a homeserver's accounts are. `legal_holds`: a file of user ids, for stores that have no
+    table of holds. `unverifiable_senders`: whether messages are opened whose session is no known device's. `media`:
+    where attachments lie, a folder or a URL that fsspec knows.
+    """
 
     kind: str = "labyrinth"
     url: str
+    local_domain: Annotated[str, AfterValidator(_server_name)] | None = None
+    legal_holds: str | None = None
+    unverifiable_senders: Literal["open", "gap"] = "open"
+    media: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "labyrinth":
+            for name in ("local_domain", "legal_holds", "unverifiable_senders"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"source.{name} means nothing to a Labyrinth store: take it out")
+        if self.kind == "synapse" and self.local_domain is None:
+            raise ValueError("source.local_domain is missing: it says whose users the homeserver's accounts are")
+        return self
 
 
 class DatabaseSettings(_Section):

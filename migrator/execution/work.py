@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from migrator.core.model import Conversation
+from migrator.core.model import Conversation, source_through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +30,7 @@ class Work:
 
     def source_through(self) -> dict[str, int | None]:
         """What of source and exports the history covers once this work is done."""
-        return {
-            "messages": self.conversation.messages,
-            "last_sent_at": self.conversation.last_sent_at,
-            "export_no": self.newest_export_no,
-        }
+        return source_through(self.conversation, self.newest_export_no)
 
 
 def units(works: Sequence[Work], page_size: int) -> Iterator[list[Work]]:

@@ -92,7 +92,7 @@ class Judge:
         marks = self._load(connection, set(chain.from_iterable(accounts.values())))
         judged: list[Judged] = []
         for conversation in conversations:
-            identifier, owner, _, _, messages, _, orphan, _ = conversation
+            identifier, owner, _, _, messages, _, orphan, _, _ = conversation
             covered = coverage.get(identifier)
             exporters, claimed, newest = (
                 _NO_COVERAGE if covered is None else (covered.exporters, covered.claimed, covered.newest)

@@ -17,7 +17,7 @@ from migrator import lease as leases
 from migrator import plugins
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
-from migrator.campaign import Campaign
+from migrator.campaign import Campaign, located_source
 from migrator.core.clock import format_time
 from migrator.core.errors import GateError
 from migrator.core.progress import Progress
@@ -26,7 +26,6 @@ from migrator.finalization import certificate, retiring, shredding, state
 from migrator.finalization.gates import require_confirmed, require_final, require_grace_over, require_source
 from migrator.finalization.state import Finalization, Progressed, What
 from migrator.lease import Lease
-from migrator.secrets import absolute_url, resolve_text
 from migrator.stores.interface import Eraser
 
 _AT_ONCE: Final = 100
@@ -84,9 +83,8 @@ def finalize(
 
 def open_eraser(campaign: Campaign) -> Eraser:
     """What deletes from this campaign's source."""
-    settings, directory = campaign.settings.source, campaign.spec.directory
-    kind = plugins.store_class(settings.kind)
-    return kind.open_eraser(absolute_url(resolve_text(settings.url, directory), directory))
+    kind = plugins.store_class(campaign.settings.source.kind)
+    return kind.open_eraser(located_source(campaign.spec))
 
 
 def _begin(campaign: Campaign, lease: Lease, run_id: str | None, what: What) -> Finalization | None:

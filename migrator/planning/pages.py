@@ -13,7 +13,7 @@ from migrator.audit import references
 from migrator.campaign import Campaign
 from migrator.core.encoding import canonical_json, strict_json
 from migrator.core.merkle import Frontier, leaf_hashes
-from migrator.core.model import Conversation
+from migrator.core.model import Conversation, source_through
 from migrator.core.outcomes import Outcome, SkipReason
 from migrator.core.plan import EXTEND, REWRAP, Count, PlanCounts, is_work, item_leaf
 from migrator.core.policy import NOTICE_REASONS
@@ -153,18 +153,14 @@ def _known(connection: sa.Connection, page: Sequence[Conversation]) -> dict[str,
 
 
 def _has_news(conversation: Conversation, judged: Judged, known: _Known) -> bool:
-    """Whether a migrated conversation has a tail, or gaps or history that a newer export may bring."""
-    seen = {
-        "messages": conversation.messages,
-        "last_sent_at": conversation.last_sent_at,
-        "export_no": judged[5],
-    }
+    """Whether a migrated conversation has a tail, was changed, or may get gaps or history out of a newer export."""
+    seen = source_through(conversation, judged[5])
     if known[3] == canonical_json(seen).decode():
         return False
     through = strict_json(known[3] or "{}", max_depth=2)
     if not isinstance(through, dict):
         return True
-    if (conversation.messages, conversation.last_sent_at) != (through.get("messages"), through.get("last_sent_at")):
+    if any(through.get(name) != seen.get(name) for name in ("messages", "last_sent_at", "changes")):
         return True
     newer = judged[5] > int(through.get("export_no", 0))
     return newer and (known[2] > 0 or judged[4] > 0)

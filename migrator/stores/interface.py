@@ -6,9 +6,10 @@ store as a whole can't be read; what is wrong with one row costs that row or its
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
+from migrator.core.settings import SourceSettings
 
 KeySlot = Hashable
 """What a scheme's keys are filed under within a conversation; Labyrinth: (epoch id, version)."""
@@ -18,11 +19,22 @@ Place = tuple[str, int, str]
 """A message's place: conversation id, time in milliseconds, message id."""
 
 
+class Doubt(NamedTuple):
+    """Something about a source that an operator should know before a campaign reads it, and what to do about it."""
+
+    message: str
+    remedy: str
+
+
 class Eraser(Protocol):
     """Deletes ciphertext from a source. Each call is one transaction, and does nothing the second time.
 
     Raises `SourceError`; what an id leads to nowhere is passed over.
     """
+
+    unaided: ClassVar[bool]
+    """Whether it deletes by itself. Where the source's own tools have to, `erase` and `erase_all` make sure that they
+    did, and say what is to be done where they did not."""
 
     def count(self, places: Sequence[Place]) -> int:
         """How many of the messages are there."""
@@ -55,13 +67,13 @@ class MessageStore(Protocol):
     """The quorums that make sense for it: mailboxes have owners, shared rooms don't."""
 
     @classmethod
-    def open(cls, url: str, *, population_page: int = 5000) -> "MessageStore":
-        """Open the store at a SQLAlchemy URL; relative SQLite paths are already absolute."""
+    def open(cls, source: SourceSettings, *, population_page: int = 5000) -> "MessageStore":
+        """Open the store at a SQLAlchemy URL; paths are already absolute, and references resolved."""
         ...
 
     @classmethod
-    def open_eraser(cls, url: str) -> Eraser:
-        """Open what deletes from the store at a SQLAlchemy URL."""
+    def open_eraser(cls, source: SourceSettings) -> Eraser:
+        """Open what deletes from the same store."""
         ...
 
     def identity(self) -> str:
@@ -124,6 +136,10 @@ class MessageStore(Protocol):
 
     def cursor(self, row: MessageRow) -> Cursor:
         """The position of a message, for `page`; JSON-serialisable."""
+        ...
+
+    def doubts(self) -> list[Doubt]:
+        """What preflight should say of the source, beside that it can be read."""
         ...
 
     def close(self) -> None:

@@ -21,9 +21,11 @@ import sqlalchemy as sa
 from migrator.core.encoding import canonical_json
 from migrator.core.errors import SourceError
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
+from migrator.core.settings import SourceSettings
 from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
-from migrator.stores.interface import KeySlot
+from migrator.stores.identifiers import identifiers, is_identifier
+from migrator.stores.interface import Doubt, KeySlot
 from migrator.stores.labyrinth_erasing import LabyrinthEraser
 from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
@@ -67,9 +69,9 @@ class LabyrinthStore:
         self._messages = KeyedQuery(message, sa.select(*_MESSAGE_COLUMNS).order_by(*self._place))
 
     @classmethod
-    def open(cls, url: str, *, population_page: int = 5000) -> "LabyrinthStore":
+    def open(cls, source: SourceSettings, *, population_page: int = 5000) -> "LabyrinthStore":
         """Open the store at a SQLAlchemy URL; `SourceError` if it isn't there or lacks a table."""
-        database = SourceDatabase(url)
+        database = SourceDatabase(source.url)
         try:
             database.require_tables(REQUIRED)
         except SourceError:
@@ -78,9 +80,9 @@ class LabyrinthStore:
         return cls(database, population_page)
 
     @classmethod
-    def open_eraser(cls, url: str) -> LabyrinthEraser:
+    def open_eraser(cls, source: SourceSettings) -> LabyrinthEraser:
         """Open what deletes from the store; `SourceError` where that can't be."""
-        return LabyrinthEraser.open(url)
+        return LabyrinthEraser.open(source.url)
 
     def identity(self) -> str:
         """SHA-256 in hex over the kind, the location and the oldest accounts.
@@ -115,7 +117,7 @@ class LabyrinthStore:
         while True:
             statement = query if after is None else query.where(account_id > bound(after))
             rows = self._database.run(partial(raw_rows, statement=statement.limit(self._population_page)))
-            page = [meaning.account(row) for row in rows if meaning.is_identifier(row[0])]
+            page = [meaning.account(row) for row in rows if is_identifier(row[0])]
             if page:
                 yield page
             if len(rows) < self._population_page:
@@ -153,7 +155,7 @@ class LabyrinthStore:
             conversation_id: {
                 (epoch, version)
                 for epoch, version in found.get(key, ())
-                if meaning.is_identifier(epoch) and type(version) is int
+                if is_identifier(epoch) and type(version) is int
             }
             for conversation_id, key in keys.items()
         }
@@ -165,7 +167,7 @@ class LabyrinthStore:
         slots: dict[str, KeySlot] = {}
         for conversation_id, key in keys.items():
             for epoch, version in found.get(key, ()):
-                if meaning.is_identifier(epoch) and type(version) is int:
+                if is_identifier(epoch) and type(version) is int:
                     slots[conversation_id] = (epoch, version)
         return slots
 
@@ -201,6 +203,10 @@ class LabyrinthStore:
         """The position of a message whose time is an integer and whose id is text."""
         return (row[0], row[1])
 
+    def doubts(self) -> list[Doubt]:
+        """Nothing: it is read as it is, whoever writes to it meanwhile."""
+        return []
+
     def close(self) -> None:
         """Let go of connections."""
         self._database.close()
@@ -208,7 +214,7 @@ class LabyrinthStore:
     def _by_id(
         self, query: sa.Select[Any], column: sa.ColumnElement[Any], wanted: Sequence[str]
     ) -> list[tuple[Any, ...]]:
-        keys = meaning.identifiers(wanted)
+        keys = identifiers(wanted)
         return self._database.run(partial(rows_among, query=query, column=column, keys=keys))
 
 

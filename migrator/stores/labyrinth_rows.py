@@ -8,26 +8,19 @@ Rows are taken as they come, whatever types they hold. Rules for conversations:
 3. The participants are the members, the owner, and in a direct thread the other account, which the thread id is.
 """
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 from migrator.core.clock import parse_time
 from migrator.core.limits import LIMITS
 from migrator.core.model import Account, AccountStatus, Conversation, Device
-from migrator.stores.source_database import UndecodableText
+from migrator.stores.identifiers import faulty, is_identifier, text_or_none
 
 Key = tuple[Any, Any]
 """(inbox id, thread id), as the store holds them."""
 _MOST_SPLITS = 32
 _STATUSES = {status.value: status for status in AccountStatus if status is not AccountStatus.UNRESOLVABLE}
-
-
-def is_identifier(value: Any) -> bool:
-    """Whether a value can be an id of an account, inbox, thread or conversation: UTF-8 text without NUL."""
-    return type(value) is str and "\0" not in value and (value.isascii() or not _has_surrogate(value))
 
 
 def is_over(released_at: Any, now: datetime) -> bool:
@@ -75,37 +68,6 @@ def rival_keys(natural: str, key: Key) -> list[Key] | None:
     places = [place for place, character in enumerate(natural) if character == "/"]
     splits = [(natural[:place], natural[place + 1 :]) for place in places]
     return [split for split in splits if split != key]
-
-
-def escaped_fault_id(key: Key) -> str:
-    """An id without `/`, which every sound and every natural id has; different for different keys."""
-    escaped = "fault:" + "|".join(_escaped(part) for part in key)
-    if len(escaped) > LIMITS.identifier_bytes:
-        return "fault:sha256:" + hashlib.sha256(escaped.encode()).hexdigest()
-    return escaped
-
-
-def _escaped(part: Any) -> str:
-    if isinstance(part, str):
-        return "text:" + quote(part.encode("utf-8", "surrogateescape"), safe="")
-    if isinstance(part, UndecodableText):
-        return "text:" + quote(bytes(part), safe="")
-    if isinstance(part, bytes):
-        return "blob:" + quote(part, safe="")
-    return f"{type(part).__name__}:{quote(str(part), safe='')}"
-
-
-def faulty(conversation_id: str, messages: int, last_sent_at: Any) -> Conversation:
-    """A conversation that counts and can't be read."""
-    return Conversation(
-        conversation_id=conversation_id,
-        owner_id=None,
-        thread_key=f"fault:{conversation_id}",
-        participants=(),
-        messages=messages,
-        last_sent_at=last_sent_at if type(last_sent_at) is int else None,
-        fault=True,
-    )
 
 
 def conversation(
@@ -159,11 +121,11 @@ def account(row: Sequence[Any]) -> Account:
         account_id=account_id,
         status=_STATUSES.get(status, AccountStatus.UNRESOLVABLE),
         minor=age_band != "adult",
-        guardian_account_id=_text(guardian_account_id),
-        email=_text(email),
-        locale=_text(locale),
-        timezone=_text(timezone),
-        region=_text(region),
+        guardian_account_id=text_or_none(guardian_account_id),
+        email=text_or_none(email),
+        locale=text_or_none(locale),
+        timezone=text_or_none(timezone),
+        region=text_or_none(region),
     )
 
 
@@ -179,20 +141,3 @@ def device(row: Sequence[Any]) -> Device | None:
     except (ValueError, TypeError, AttributeError, OverflowError):
         return None
     return Device(device_id=device_id, account_id=account_id, signing_key=key, added_at=added_at, revoked_at=revoked_at)
-
-
-def identifiers(values: Iterable[str]) -> list[str]:
-    """Those that a store can be asked for at all, each once."""
-    return list(dict.fromkeys(filter(is_identifier, values)))
-
-
-def _text(value: Any) -> str | None:
-    return value if is_identifier(value) else None
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from migrator.core.model import Conversation
 from migrator.lookups import rows_among
 from migrator.stores import labyrinth_rows as meaning
+from migrator.stores.identifiers import escaped_fault_id, faulty, identifiers
 from migrator.stores.labyrinth_queries import KeyedQuery
 from migrator.stores.labyrinth_rows import Key
 from migrator.stores.labyrinth_tables import inbox, message, thread, thread_member
@@ -112,7 +113,7 @@ class PopulationWalk:
             statement = query.limit(self._size).offset(offset)
             found = self._database.run(partial(raw_rows, statement=statement))
             if found:
-                yield [meaning.faulty(meaning.escaped_fault_id(row[:2]), row[2], None) for row in found]
+                yield [faulty(escaped_fault_id(row[:2]), row[2], None) for row in found]
             if len(found) < self._size:
                 return
             offset += len(found)
@@ -136,7 +137,7 @@ def conversations_of(
         kind, owner, tally = kinds.get(key), owners.get(key[0]), tallies.get(key, _NOTHING)
         named = members.get(key, _NOBODY)
         page.append(conversation(conversation_id, key, kind, owner, named, tally, checked))
-    page.extend(meaning.faulty(_fault_id(connection, key), *tallies.get(key, _NOTHING)) for key in faults)
+    page.extend(faulty(_fault_id(connection, key), *tallies.get(key, _NOTHING)) for key in faults)
     page.sort(key=itemgetter(0))
     return page
 
@@ -152,7 +153,7 @@ def _all_identifiers(keys: list[Key], owners: dict[str, Any], members: dict[Key,
 
 
 def _owners(connection: sa.Connection, keys: list[Key]) -> dict[str, Any]:
-    inbox_ids = meaning.identifiers({key[0] for key in keys})
+    inbox_ids = identifiers({key[0] for key in keys})
     return dict(rows_among(connection, sa.select(inbox.c.inbox_id, inbox.c.account_id), inbox.c.inbox_id, inbox_ids))
 
 
@@ -161,7 +162,7 @@ def _fault_id(connection: sa.Connection, key: Key) -> str:
     natural = meaning.natural_fault_id(key)
     rivals = None if natural is None else meaning.rival_keys(natural, key)
     if natural is None or rivals is None:
-        return meaning.escaped_fault_id(key)
+        return escaped_fault_id(key)
     if _THREAD_EXISTS.rows(connection, rivals) or _MESSAGE_EXISTS.rows(connection, rivals):
-        return meaning.escaped_fault_id(key)
+        return escaped_fault_id(key)
     return natural

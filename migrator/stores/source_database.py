@@ -79,6 +79,16 @@ class SourceDatabase:
                 hint="check that source.url and source.kind belong together",
             )
 
+    def columns_of(self, names: Sequence[str]) -> dict[str, set[str]]:
+        """The columns of some tables or views; none of one that is not there."""
+
+        def look(connection: sa.Connection) -> dict[str, set[str]]:
+            inspector = sa.inspect(connection)
+            there = set(filter(inspector.has_table, names))
+            return {name: _names(inspector.get_columns(name)) if name in there else set() for name in names}
+
+        return self.run(look)
+
     def run(self, work: Callable[[sa.Connection], T]) -> T:
         """Run a piece of reading in one transaction; again, if a server that was reached goes away for a moment."""
         seconds = PATIENCE_SECONDS if self._reached else 0.0
@@ -146,6 +156,10 @@ class SourceDatabase:
             raise _explain(error) from None
         except UnicodeDecodeError:
             raise _UndecodableRowError from None
+
+
+def _names(columns: Sequence[Any]) -> set[str]:
+    return {column["name"] for column in columns}
 
 
 def raw_rows(connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[tuple[Any, ...]]:

@@ -44,3 +44,13 @@ def test_the_digest_does_not_depend_on_passwords() -> None:
     """A plan outlives a rotation, and its digest is no help in guessing."""
     first, second = (settings(source={"url": f"postgresql://a:{word}@db/x"}) for word in ("one", "two"))
     assert config.digest(first) == config.digest(second)
+
+
+def test_what_a_homeserver_opens_is_a_rule() -> None:
+    """A rehearsal under another domain, or another policy for vanished devices, rehearses something else."""
+    given = {"kind": "synapse", "local_domain": "a.org"}
+    found = [given, {**given, "local_domain": "b.org"}, {**given, "unverifiable_senders": "gap"}]
+    assert len({config.rules_digest(settings(source=dict(source))) for source in found}) == len(found)
+    assert config.rules_digest(settings(source=dict(given))) == config.rules_digest(
+        settings(source={**given, "legal_holds": "elsewhere", "url": "sqlite:///copy.db"})
+    )

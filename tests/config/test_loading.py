@@ -185,3 +185,33 @@ def test_no_text_makes_the_loader_stumble(text: str) -> None:
     """Whatever follows a mistake, it is refused with a `ConfigError`."""
     with pytest.raises(ConfigError, match="migrator"):
         check(f"[unknown]\n{text}", Path("migrator.toml"))
+
+
+SYNAPSE = MINIMAL + 'kind = "synapse"\n'
+
+
+def test_a_homeserver_needs_its_domain(tmp_path: Path) -> None:
+    """Without it nobody could tell the server's own users from those of others."""
+    assert "source.local_domain is missing" in complaint(tmp_path, SYNAPSE)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "@user:example.org", "example.org/x", "example.org:port", "a:1:2"])
+def test_a_domain_that_is_none(tmp_path: Path, name: str) -> None:
+    """A server name is a host or an address, and perhaps a port."""
+    assert "source.local_domain" in complaint(tmp_path, SYNAPSE + f'local_domain = "{name}"\n')
+
+
+@pytest.mark.parametrize("name", ["example.org", "matrix.example.org:8448", "10.0.0.1", "[2001:db8::1]:8448"])
+def test_settings_of_a_homeserver(tmp_path: Path, name: str) -> None:
+    """They load from the file, and say that they came from there."""
+    text = SYNAPSE + f'local_domain = "{name}"\nlegal_holds = "holds.txt"\nunverifiable_senders = "gap"\nmedia = "m"\n'
+    loaded = config.load(write(tmp_path, text), {}, {})
+    source = loaded.settings.source
+    assert (source.local_domain, source.legal_holds, source.unverifiable_senders) == (name, "holds.txt", "gap")
+    assert loaded.provenance["source.local_domain"] == loaded.provenance["source.media"] == "file"
+
+
+@pytest.mark.parametrize("line", ['local_domain = "a.org"', 'legal_holds = "h"', 'unverifiable_senders = "gap"'])
+def test_what_means_nothing_to_a_labyrinth_store(tmp_path: Path, line: str) -> None:
+    """A setting that would be passed over is an error that names it."""
+    assert f"source.{line.split()[0]} means nothing" in complaint(tmp_path, f"{MINIMAL}{line}\n")

@@ -11,6 +11,7 @@ import pytest
 from migrator import plugins
 from migrator.core.errors import SourceError
 from migrator.core.model import Account, Conversation, MessageRow
+from migrator.core.settings import SourceSettings
 from migrator.stores.interface import MessageStore
 
 STRANGERS = ["", "nobody", "no/body", "a\0b/c", "\ud800/x", "x" * 5000]
@@ -27,6 +28,10 @@ class StoreConformance(ABC):
     @abstractmethod
     def store(self, *, population_page: int = 5000) -> MessageStore:
         """A newly opened store, always on the same source; the subclass closes it after the test."""
+
+    def settings(self, url: str) -> SourceSettings:
+        """The settings of a store of this kind at some URL."""
+        return SourceSettings(url=url)
 
     @abstractmethod
     def add_message(self) -> None:
@@ -195,5 +200,5 @@ class StoreConformance(ABC):
     def test_what_is_no_store_is_a_source_error(self, url: str) -> None:
         """A URL that leads nowhere is refused with a hint."""
         with pytest.raises(SourceError) as caught:
-            type(self.store()).open(url)
+            type(self.store()).open(self.settings(url))
         assert caught.value.hint

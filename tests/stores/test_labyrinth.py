@@ -12,6 +12,7 @@ import pytest
 
 from migrator.core.errors import SourceError
 from migrator.core.model import AccountStatus, Conversation
+from migrator.core.settings import SourceSettings
 from migrator.stores.labyrinth import LabyrinthStore
 from migrator.stores.source_database import UndecodableText
 from tests.stores.conformance import StoreConformance
@@ -22,7 +23,7 @@ _opened: list[LabyrinthStore] = []
 
 def opened(url: str, *, population_page: int = 5000) -> LabyrinthStore:
     """The store at a URL, closed at the end of the test."""
-    store = LabyrinthStore.open(url, population_page=population_page)
+    store = LabyrinthStore.open(SourceSettings(url=url), population_page=population_page)
     _opened.append(store)
     return store
 
@@ -167,7 +168,7 @@ def test_a_faulty_key_counts_as_a_fault_and_costs_no_other(
     source.thread("in-b", "g", "direct")
     _plant(source, inbox_id, thread_id)
     found = population(source, page)
-    assert found.pop(expected)[4:] == (1, found_last(inbox_id, thread_id), False, True)
+    assert found.pop(expected)[4:8] == (1, found_last(inbox_id, thread_id), False, True)
     assert set(found) == {"in-a/a", "in-a/g", "in-a/z", "in-b/g"}
     assert not any(conversation.fault for conversation in found.values())
     assert opened(source.url).conversations([expected]) == {}

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from migrator.core.errors import SourceError
+from migrator.core.settings import SourceSettings
 from migrator.stores import labyrinth_tables as tables
 from migrator.stores.labyrinth import LabyrinthStore
 from migrator.stores.labyrinth_erasing import LabyrinthEraser
@@ -45,7 +46,7 @@ def copy(source: str, target: str) -> None:
 
 def places(url: str, conversation_id: str) -> list[tuple[str, int, str]]:
     """The messages of a conversation."""
-    with closing(LabyrinthStore.open(url)) as store:
+    with closing(LabyrinthStore.open(SourceSettings(url=url))) as store:
         return [(conversation_id, row[0], row[1]) for row in store.messages([conversation_id])[conversation_id]]
 
 
@@ -54,7 +55,7 @@ def test_messages_by_their_place(url: str) -> None:
     before = places(url, GROUP)
     some, rest = before[::2], before[1::2]
     strangers = [("no/body", 1, "x"), ("nonsense", 1, "x"), (GROUP, -1, before[0][2])]
-    with closing(LabyrinthStore.open_eraser(url)) as eraser:
+    with closing(LabyrinthStore.open_eraser(SourceSettings(url=url))) as eraser:
         assert eraser.count(some + strangers) == len(some)
         for _ in range(2):
             eraser.erase(some + strangers)
@@ -68,7 +69,7 @@ def test_whole_conversations(url: str) -> None:
     """Everything of theirs, and nothing of others."""
     other = "inbox-account-01/account-02"
     kept = places(url, other)
-    with closing(LabyrinthStore.open_eraser(url)) as eraser:
+    with closing(LabyrinthStore.open_eraser(SourceSettings(url=url))) as eraser:
         assert eraser.count_all([GROUP, "nonsense"]) == 25
         eraser.erase_all([GROUP, "nonsense"])
         assert eraser.count_all([GROUP]) == 0
@@ -78,7 +79,7 @@ def test_whole_conversations(url: str) -> None:
 def test_many_at_once(url: str) -> None:
     """More than fits one statement."""
     asked = [(GROUP, number, "m") for number in range(1_500)] + places(url, GROUP)
-    with closing(LabyrinthStore.open_eraser(url)) as eraser:
+    with closing(LabyrinthStore.open_eraser(SourceSettings(url=url))) as eraser:
         assert eraser.count(asked) == 25
         eraser.erase(asked)
         assert eraser.count(asked) == 0
@@ -90,9 +91,9 @@ def test_freed_pages_are_overwritten(tmp_path: Path) -> None:
         fill(mailboxes)
         mailboxes.execute("UPDATE message SET encrypted_message_data = ?", [(b"a sealed secret" * 20,)])
     assert b"a sealed secret" in (tmp_path / "source.db").read_bytes()
-    with closing(LabyrinthStore.open(mailboxes.url)) as store:
+    with closing(LabyrinthStore.open(SourceSettings(url=mailboxes.url))) as store:
         everything = [c.conversation_id for page in store.population() for c in page]
-    with closing(LabyrinthStore.open_eraser(mailboxes.url)) as eraser:
+    with closing(LabyrinthStore.open_eraser(SourceSettings(url=mailboxes.url))) as eraser:
         eraser.erase_all(everything)
     assert b"a sealed secret" not in (tmp_path / "source.db").read_bytes()
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from migrator.core.errors import DatabaseError, SourceError, SourceUnavailableError
+from migrator.core.settings import SourceSettings
 from migrator.database.connect import Database
 from migrator.stores.labyrinth import LabyrinthStore
 from migrator.stores.labyrinth_tables import message
@@ -41,7 +42,7 @@ class TestConformance(StoreConformance):
             store.close()
 
     def store(self, *, population_page: int = 5000) -> LabyrinthStore:
-        store = LabyrinthStore.open(self.source.url, population_page=population_page)
+        store = LabyrinthStore.open(SourceSettings(url=self.source.url), population_page=population_page)
         self._stores.append(store)
         return store
 
@@ -69,7 +70,7 @@ def test_the_walk_takes_the_order_of_the_keys(source: PostgresMailboxes) -> None
         if statement:
             source.execute(statement)
         said: list[str] = []
-        with closing(LabyrinthStore.open(source.url, population_page=3)) as store:
+        with closing(LabyrinthStore.open(SourceSettings(url=source.url), population_page=3)) as store:
             sa.event.listen(store._database._engine, "before_cursor_execute", lambda *given: said.append(given[2]))  # noqa: B023
             found.append([c for page in store.population() for c in page])
         pages = [text for text in said if "ORDER BY" in text]
@@ -82,7 +83,7 @@ def test_every_comparison_of_ids_is_bytewise(source: PostgresMailboxes) -> None:
     """Where the columns' collations differ, order and bounds of the walk and of pages name theirs: "C"."""
     source.execute('ALTER TABLE message ALTER COLUMN inbox_id TYPE text COLLATE "POSIX"')
     said: list[str] = []
-    with closing(LabyrinthStore.open(source.url, population_page=3)) as store:
+    with closing(LabyrinthStore.open(SourceSettings(url=source.url), population_page=3)) as store:
         engine = store._database._engine
         sa.event.listen(engine, "before_cursor_execute", lambda *arguments: said.append(arguments[2]))
         conversations = [c.conversation_id for page in store.population() for c in page]
@@ -104,14 +105,14 @@ def test_a_source_can_not_be_written(source: PostgresMailboxes) -> None:
     database = SourceDatabase(source.url)
     with pytest.raises(SourceError):
         database.run(lambda connection: connection.execute(message.delete()))
-    with closing(LabyrinthStore.open(source.url)) as store:
+    with closing(LabyrinthStore.open(SourceSettings(url=source.url))) as store:
         assert sum(c.messages for page in store.population() for c in page) > 0
     database.close()
 
 
 def test_a_read_goes_on_when_its_sessions_were_cut(source: PostgresMailboxes) -> None:
     """A source that was restarted between or within two reads costs a wait, and no page."""
-    with closing(LabyrinthStore.open(source.url, population_page=4)) as store:
+    with closing(LabyrinthStore.open(SourceSettings(url=source.url), population_page=4)) as store:
         whole = [c for page in store.population() for c in page]
         walked = []
         for page in store.population():
@@ -144,7 +145,7 @@ def test_a_read_goes_on_when_its_sessions_were_cut(source: PostgresMailboxes) ->
 def test_what_is_wrong_with_a_source_is_said(source: PostgresMailboxes, change: tuple[str, str], words: str) -> None:
     """A mistyped URL is told apart: server, database, role, driver; and each has a hint."""
     with pytest.raises(SourceError, match=words) as caught:
-        LabyrinthStore.open(source.url.replace(*change))
+        LabyrinthStore.open(SourceSettings(url=source.url.replace(*change)))
     assert caught.value.hint
 
 
@@ -163,7 +164,7 @@ def test_a_source_in_another_encoding_is_refused() -> None:
     """Ids in other encodings have neither place nor order in the server history."""
     name = server().create(options="ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'")
     with pytest.raises(SourceError, match="UTF-8"):
-        LabyrinthStore.open(server().url(name))
+        LabyrinthStore.open(SourceSettings(url=server().url(name)))
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +195,8 @@ def test_a_replica_is_a_source(pair: tuple[Server, Server], replicated: tuple[Po
     primary, replica = pair
     mailboxes, name = replicated
     with (
-        closing(LabyrinthStore.open(primary.url(name))) as written,
-        closing(LabyrinthStore.open(replica.url(name), population_page=3)) as read,
+        closing(LabyrinthStore.open(SourceSettings(url=primary.url(name)))) as written,
+        closing(LabyrinthStore.open(SourceSettings(url=replica.url(name)), population_page=3)) as read,
     ):
         for number in range(2):
             wanted = [c for page in written.population() for c in page]
