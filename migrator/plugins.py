@@ -13,7 +13,7 @@ from migrator.keyservices.interface import KeyService, OffersSigners, Signer
 from migrator.schemes.interface import Scheme
 from migrator.stores.interface import MessageStore
 
-_EXTRAS: Final = {"boto3": "aws", "botocore": "aws", "hvac": "vault", "pkcs11": "pkcs11"}
+_EXTRAS: Final = {"boto3": "aws", "botocore": "aws", "hvac": "vault", "pkcs11": "pkcs11", "vodozemac": "matrix"}
 """Which extra of ours brings a module that is missing."""
 
 

@@ -51,6 +51,10 @@ class References:
         text = f"{purpose}\0{identifier}".encode("utf-8", "surrogateescape")
         return int.from_bytes(hmac.digest(self._key, text, "sha256")[:6]) / 2**48
 
+    def digest(self, purpose: str, data: bytes) -> bytes:
+        """A digest of something secret for some purpose, 32 bytes: without the key nobody can try what gives it."""
+        return hmac.digest(self._key, purpose.encode() + b"\0" + data, "sha256")
+
     def accounts(self, connection: sa.Connection, account_ids: Iterable[str]) -> dict[str, str]:
         """References of accounts, which must have salts."""
         return self.of(connection, {account_id: account_id for account_id in account_ids})

@@ -73,6 +73,7 @@ class ExportWriter:
         self._parts: list[bytes] = []
         self._conversations: dict[str, dict[str, object]] = {}
         self._coverage: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+        self._elements: dict[str, list[dict[str, object]]] = defaultdict(list)
 
     def list_conversation(
         self, conversation_id: str, *, messages: int, omissions: Mapping[str, int] | None = None
@@ -106,6 +107,10 @@ class ExportWriter:
                 "content": message.content,
             }
         )
+
+    def cover(self, conversation_id: str, element: Mapping[str, object]) -> None:
+        """Say in the manifest what entries cover that were added as they are: an element in their scheme's form."""
+        self._elements[conversation_id].append(dict(element))
 
     def add_entry(self, entry: Mapping[str, object]) -> None:
         """Hand over one line as it is, for schemes that this client does not know."""
@@ -157,7 +162,10 @@ class ExportWriter:
 
     def _covered(self, conversation_id: str) -> list[dict[str, object]]:
         epochs = self._coverage.get(conversation_id, {})
-        return [{"epoch_id": epoch_id, "versions": sorted(versions)} for epoch_id, versions in epochs.items()]
+        covered: list[dict[str, object]] = [
+            {"epoch_id": epoch_id, "versions": sorted(versions)} for epoch_id, versions in epochs.items()
+        ]
+        return covered + self._elements.get(conversation_id, [])
 
 
 def write_export(

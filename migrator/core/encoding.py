@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -33,6 +33,28 @@ def b64url_decode(text: str) -> bytes:
     if b64url_encode(data) != text:
         raise ValueError("not canonical base64url")
     return data
+
+
+def b64_decode(text: str) -> bytes:
+    """Standard base64 (RFC 4648, section 4), padded or not; `ValueError` for anything else, also odd trailing bits.
+
+    Matrix writes no padding (specification, appendix "Unpadded Base64") and has decoders take it.
+    """
+    bare = text.rstrip("=")
+    if len(text) - len(bare) > 2:
+        raise ValueError("not base64")
+    try:
+        data = binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
+    except ValueError:
+        raise ValueError("not base64") from None
+    if b64_encode(data) != bare:
+        raise ValueError("not canonical base64")
+    return data
+
+
+def b64_encode(data: bytes) -> str:
+    """Standard base64 without padding."""
+    return base64.b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def pieces(data: bytes, size: int) -> list[bytes]:
@@ -63,6 +85,41 @@ def strict_json(text: str | bytes, *, max_depth: int) -> object:
     if "\\u" in text:
         _check_surrogates(value)
     return value
+
+
+def strict_json_items(text: str, *, max_depth: int, max_chars: int) -> Iterator[object]:
+    """The items of a JSON array, one in memory at a time, each at most `max_chars` long; `ValueError` as above."""
+    position = _after_space(text, 0)
+    if not text.startswith("[", position):
+        raise ValueError("not a JSON array")
+    position = _after_space(text, position + 1)
+    more = not text.startswith("]", position)
+    while more:
+        window = text[position : position + max_chars]
+        try:
+            value, length = _STRICT.raw_decode(window)
+        except json.JSONDecodeError:
+            raise ValueError("not JSON, or an item that is too long") from None
+        except RecursionError:
+            raise ValueError("JSON nested too deeply") from None
+        check_depth(window[:length], max_depth)
+        _check_surrogates(value)
+        yield value
+        position = _after_space(text, position + length)
+        more = text.startswith(",", position)
+        if more:
+            position = _after_space(text, position + 1)
+    if not text.startswith("]", position) or _after_space(text, position + 1) != len(text):
+        raise ValueError("not a JSON array")
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _after_space(text: str, position: int) -> int:
+    """Where the first character stands that is no white space of JSON."""
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
 
 
 def check_depth(text: str, max_depth: int) -> None:

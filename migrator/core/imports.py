@@ -11,12 +11,14 @@ class RefusedFile:
 
     `file` is the path as given, or joined from the folder that was given; `line` counts from 1 in a `.jsonl` and is
     None elsewhere; `record_id` is what the thing calls itself, unverified, None where it can't be told.
+    `hint`: what people can do about it, where the reason alone doesn't say so.
     """
 
     file: str
     line: int | None
     record_id: str | None
     reason: RefusalReason
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

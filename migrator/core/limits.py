@@ -26,6 +26,10 @@ class Limits:
     """How far in the future a record may have been decided."""
     identifier_bytes: int = 1024
     """Longest identifier in a record or manifest, UTF-8."""
+    pbkdf2_rounds: int = 1_000_000
+    """Most rounds that a passphrase may ask for: files say how many, and somebody else may have written them."""
+    passphrase_bytes: int = 4 * KIB
+    """Longest passphrase of a key export or of secret storage, UTF-8."""
 
 
 LIMITS = Limits()

@@ -78,6 +78,10 @@ HOPELESS_GAPS: frozenset[GapReason] = frozenset({GapReason.UNSUPPORTED_VERSION, 
 """Gaps that nobody can ever close: they don't count towards `max_gap_fraction`."""
 
 
+CLOSED_TO_HISTORY: frozenset[GapReason] = frozenset({GapReason.REDACTED, GapReason.REPLAY})
+"""Gaps that a client's own copy of the message does not fill: it was taken back, or never was one."""
+
+
 class RefusalReason(StrEnum):
     """Why an authorisation or an export is not taken (formats, sections 3 and 4)."""
 

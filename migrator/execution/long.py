@@ -6,8 +6,8 @@ defined between them.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
@@ -20,6 +20,7 @@ from migrator.core.model import Cursor, MessageRow
 from migrator.core.outcomes import Outcome
 from migrator.database import tables
 from migrator.database.bulk import chunks, insert_rows
+from migrator.execution.claims import CLAIM_COLUMNS, At, Made, Rehearsed, claim_rows, holders_of, settle
 from migrator.execution.keys import WrappedKey, in_place, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import GAP_COLUMNS, MESSAGE_COLUMNS, Sealed, count, gap_key, seal_page, storable
@@ -33,7 +34,10 @@ from migrator.schemes.interface import KeyRing
 
 @dataclass(slots=True)
 class _Position:
-    """How far a conversation is. `fresh` holds the data key until the first page has committed it."""
+    """How far a conversation is. `fresh` holds the data key until the first page has committed it.
+
+    `claims` are those of the page under way; `rehearsed` all of a dry run, which finds none in the database.
+    """
 
     key: DataKey
     key_service: str
@@ -41,6 +45,8 @@ class _Position:
     root: ItemsRoot
     cursor: Cursor | None = None
     fresh: WrappedKey | None = None
+    claims: Sequence[Made] = field(default=(), repr=False)
+    rehearsed: Rehearsed = field(default_factory=Rehearsed)
 
 
 def rewrap_long(recorder: Recorder, material: Material, work: Work) -> None:
@@ -114,9 +120,19 @@ def _taken(recorder: Recorder, work: Work, rows: Sequence[MessageRow]) -> bool:
 
 
 def _seal(recorder: Recorder, work: Work, ring: KeyRing, position: _Position, rows: Sequence[MessageRow]) -> Sealed:
-    results = recorder.campaign.scheme.open_messages([(work.conversation, ring, rows)])[0]
+    scheme = recorder.campaign.scheme
+    results = scheme.open_messages([(work.conversation, ring, rows)])[0]
+
+    def holders(claims: Sequence[bytes]) -> Mapping[bytes, At]:
+        if recorder.dry:
+            return position.rehearsed.holders(claims)
+        with recorder.campaign.database.read() as connection:
+            return holders_of(connection, work.conversation_no, claims)
+
+    position.claims = settle(scheme, rows, results, holders)
     count(results, position.gaps)
     if recorder.dry:
+        position.rehearsed.add(position.claims)
         return Sealed()
     return seal_page(work.conversation_no, work.conversation_id, position.key, rows, results, position.root)
 
@@ -151,6 +167,8 @@ def _write(connection: sa.Connection, recorder: Recorder, work: Work, position: 
         outbox.record(connection, [event], actor=recorder.campaign.actor, now=recorder.campaign.clock.now())
     insert_rows(connection, tables.message, MESSAGE_COLUMNS, page.messages)
     insert_rows(connection, tables.gap, GAP_COLUMNS, page.gaps)
+    claims = claim_rows(work.conversation_no, recorder.assignment.run_id, position.claims)
+    insert_rows(connection, tables.claim, CLAIM_COLUMNS, claims)
 
 
 def _finish(recorder: Recorder, material: Material, work: Work, position: _Position, page: Sealed) -> None:

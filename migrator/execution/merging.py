@@ -3,7 +3,7 @@
 1. History entries of exports are sealed and staged in `migrator_addition`, first come first kept.
 2. The source is walked in order. A message that has a server row already is passed over; one that opens is staged,
    and takes the place of a staged entry of the same time and id; one that does not is a gap, unless an entry by the
-   same sender fills it (another sender's does not: `unverified_sender`).
+   same sender fills it (another sender's does not: `unverified_sender`). What is redacted or replayed no entry fills.
 3. The Merkle root is taken over the whole conversation, source and staged entries merged in message order.
 4. One transaction moves the staged rows into server history, replaces gaps, updates counts, and shows the result.
 
@@ -22,8 +22,9 @@ from migrator.core.envelope import DataKey, associated_data, random_ivs, seal_me
 from migrator.core.export import HistoryEntry
 from migrator.core.gaps import GapCount
 from migrator.core.model import MessageRow
-from migrator.core.outcomes import GapReason, Outcome
+from migrator.core.outcomes import CLOSED_TO_HISTORY, GapReason, Outcome
 from migrator.database import tables
+from migrator.execution.claims import settle
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
@@ -121,24 +122,35 @@ def _stage_page(
     entries, prior = stage.staged(ats), stage.prior_gaps(ats)
     if None in entries.values():
         return False
-    results = recorder.campaign.scheme.open_messages([(work.conversation, ring, [row for _, row in missing])])[0]
+    scheme, opening = recorder.campaign.scheme, [row for _, row in missing]
+    results = scheme.open_messages([(work.conversation, ring, opening)])[0]
+    made = {(sent_at, message_id): claim for claim, sent_at, message_id in settle(scheme, opening, results, stage.held)}
     staged = []
     for (at, row), result in zip(missing, results, strict=True):
         entry = entries.get(at)
         if isinstance(result, GapReason):
+            if result in CLOSED_TO_HISTORY:
+                entry = None
             if entry is not None and entry == row[2]:
                 continue
             reason = GapReason.UNVERIFIED_SENDER if entry is not None else result
-            if entry is None and reason.value == prior.get(at):
+            if at not in entries and reason.value == prior.get(at):
                 continue
             staged.append(Staged(sent_at=at[0], message_id=at[1], gap_reason=reason.value, prior_gap=prior.get(at)))
         else:
-            staged.append(_sealed(work, key, row, result, prior.get(at)))
+            staged.append(_sealed(work, key, row, result, prior.get(at), made.get((row[0], row[1]))))
     stage.put(staged)
     return True
 
 
-def _sealed(work: Work, key: DataKey, row: Sequence[Any], opened: Opened, prior: str | None = None) -> Staged:
+def _sealed(
+    work: Work,
+    key: DataKey,
+    row: Sequence[Any],
+    opened: Opened,
+    prior: str | None = None,
+    claim: bytes | None = None,
+) -> Staged:
     content_type, content = opened
     sent_at, message_id, sender_id = row[:3]
     bound = associated_data(work.conversation_id, message_id, sender_id, sent_at, content_type)
@@ -150,6 +162,7 @@ def _sealed(work: Work, key: DataKey, row: Sequence[Any], opened: Opened, prior:
         key_id=key.key_id,
         ciphertext=seal_message(key, random_ivs(1)[0], content, bound),
         prior_gap=prior,
+        claim=claim,
     )
 
 

@@ -142,13 +142,13 @@ class Recorder:
         outbox.record(connection, [event], actor=self.campaign.actor, now=now)
 
     def discard_partial(self, connection: sa.Connection, conversation_no: int, ref: str) -> None:
-        """Remove what was written of a conversation that nobody sees yet: messages, gaps, progress, data key."""
+        """Remove what was written of a conversation that nobody sees yet: messages, gaps, claims, progress, key."""
         keys = tables.data_key
         # Keys that a rollback destroyed stay on record.
         living = sa.and_(keys.c.conversation_no == conversation_no, keys.c.destroyed_at.is_(None))
         key_ids = list(connection.scalars(sa.select(keys.c.key_id).where(living)))
         connection.execute(keys.delete().where(living))
-        for table in (tables.message, tables.gap, tables.progress):
+        for table in (tables.message, tables.gap, tables.claim, tables.progress):
             connection.execute(table.delete().where(table.c.conversation_no == conversation_no))
         run_id = self.assignment.run_id
         events = [

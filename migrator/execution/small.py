@@ -1,7 +1,8 @@
 """Many small conversations as one unit: read, opened and sealed together, shown in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from migrator.core.gaps import GapCount
 from migrator.core.merkle import ItemsRoot
@@ -9,6 +10,7 @@ from migrator.core.model import MessageRow
 from migrator.core.outcomes import GapReason, Outcome
 from migrator.database import tables
 from migrator.database.bulk import insert_rows
+from migrator.execution.claims import CLAIM_COLUMNS, Made, claim_rows, settle
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import GAP_COLUMNS, MESSAGE_COLUMNS, Sealed, count, seal_page, storable
@@ -28,6 +30,7 @@ class _Open:
     results: Sequence[Opened | GapReason]
     gaps: GapCount
     outcome: Outcome
+    claims: Sequence[Made] = field(repr=False)
 
 
 def rewrap_unit(recorder: Recorder, material: Material, works: Sequence[Work]) -> None:
@@ -41,6 +44,7 @@ def rewrap_unit(recorder: Recorder, material: Material, works: Sequence[Work]) -
     keys = make_keys(recorder.campaign, [o.work for o in opened])
     shown: list[Shown] = []
     sealed: list[Sealed] = []
+    claims: list[tuple[Any, ...]] = []
     kept: list[tuple[Work, WrappedKey]] = []
     for conversation, key in zip(opened, keys, strict=True):
         if isinstance(key, KeyRefusal):
@@ -49,8 +53,9 @@ def rewrap_unit(recorder: Recorder, material: Material, works: Sequence[Work]) -
         stretch, flip = _seal(conversation, key)
         sealed.append(stretch)
         shown.append(flip)
+        claims += claim_rows(conversation.work.conversation_no, recorder.assignment.run_id, conversation.claims)
         kept.append((conversation.work, key))
-    _commit(recorder, material, sealed, shown, kept, endings)
+    _commit(recorder, material, sealed, claims, shown, kept, endings)
 
 
 def ending(work: Work, outcome: Outcome, gaps: GapCount | None = None) -> Ending:
@@ -83,10 +88,11 @@ def _open(recorder: Recorder, material: Material, works: Sequence[Work], endings
     opened = []
     for (work, read), results in zip(units, all_results, strict=True):
         gaps = GapCount()
+        claims = settle(campaign.scheme, read, results)
         count(results, gaps)
         outcome = gaps.outcome(campaign.settings.execution.max_gap_fraction)
         if outcome.visible:
-            opened.append(_Open(work, read, results, gaps, outcome))
+            opened.append(_Open(work, read, results, gaps, outcome, claims))
         else:
             endings.append(ending(work, outcome, gaps))
     return opened
@@ -113,6 +119,7 @@ def _commit(
     recorder: Recorder,
     material: Material,
     sealed: Sequence[Sealed],
+    claims: Sequence[tuple[Any, ...]],
     shown: Sequence[Shown],
     keys: Sequence[tuple[Work, WrappedKey]],
     endings: Sequence[Ending],
@@ -124,6 +131,7 @@ def _commit(
         insert_keys(connection, recorder.campaign, keys)
         insert_rows(connection, tables.message, MESSAGE_COLUMNS, [row for s in sealed for row in s.messages])
         insert_rows(connection, tables.gap, GAP_COLUMNS, [row for s in sealed for row in s.gaps])
+        insert_rows(connection, tables.claim, CLAIM_COLUMNS, claims)
         show(connection, recorder, shown, [key_created(work, key, run_id) for work, key in keys])
         recorder.end(connection, endings)
         record_refusals(connection, recorder.campaign, material.refusals, run_id)

@@ -1,7 +1,7 @@
 """Where rows wait that will be added to a conversation: `migrator_addition`, or memory in a dry run."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -11,19 +11,20 @@ from migrator.core.gaps import GapCount
 from migrator.core.outcomes import GapReason
 from migrator.database import tables
 from migrator.database.bulk import chunks, insert_rows
+from migrator.execution.claims import CLAIM_COLUMNS, At, holders_of
 from migrator.execution.recorder import Recorder
 from migrator.execution.work import Work
 
-At = tuple[int, str]
-"""Time and id of a message: its place in the conversation."""
-
 _COLUMNS = ("run_id", "conversation_no", "sent_at", "message_id", "sender_id", "content_type", "key_id", "ciphertext",
-            "gap_reason", "prior_gap")  # fmt: skip
+            "gap_reason", "prior_gap", "claim")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """A message to be added, sealed; or, without a ciphertext, a gap. `prior_gap`: the gap that stood there before."""
+    """A message to be added, sealed; or, without a ciphertext, a gap. `prior_gap`: the gap that stood there before.
+
+    `claim`: what it uses up, where the scheme knows such a thing.
+    """
 
     sent_at: int
     message_id: str
@@ -33,6 +34,7 @@ class Staged:
     ciphertext: bytes | None = None
     gap_reason: str | None = None
     prior_gap: str | None = None
+    claim: bytes | None = field(default=None, repr=False)
 
     @property
     def at(self) -> At:
@@ -57,6 +59,10 @@ class Stage(Protocol):
 
     def staged(self, ats: Sequence[At]) -> dict[At, str | None]:
         """Which of these places have something staged, and its sender."""
+        ...
+
+    def held(self, claims: Sequence[bytes]) -> Mapping[bytes, At]:
+        """Which of these claims visible or staged messages have made, and where those are."""
         ...
 
     def put(self, staged: Sequence[Staged]) -> None:
@@ -104,6 +110,10 @@ class _Visible:
     def prior_gaps(self, ats: Sequence[At]) -> dict[At, str]:
         return {(row[0], row[1]): row[2] for row in self._at(tables.gap, ats, tables.gap.c.reason)}
 
+    def held(self, claims: Sequence[bytes]) -> Mapping[bytes, At]:
+        with self._database.read() as connection:
+            return holders_of(connection, self._number, claims)
+
     def _at(
         self, table: sa.Table, ats: Sequence[At], *columns: sa.Column[Any], run_id: str | None = None
     ) -> Iterator[Sequence[Any]]:
@@ -127,6 +137,16 @@ class _DatabaseStage(_Visible):
     def staged(self, ats: Sequence[At]) -> dict[At, str | None]:
         rows = self._at(tables.addition, ats, tables.addition.c.sender_id, run_id=self._run_id)
         return {(row[0], row[1]): row[2] for row in rows}
+
+    def held(self, claims: Sequence[bytes]) -> Mapping[bytes, At]:
+        table = tables.addition
+        found = dict(super().held(claims))
+        query = sa.select(table.c.claim, table.c.sent_at, table.c.message_id)
+        with self._database.read() as connection:
+            for chunk in chunks(claims):
+                for claim, *at in connection.execute(query.where(*self._mine(table), table.c.claim.in_(chunk))):
+                    found[bytes(claim)] = (at[0], at[1])
+        return found
 
     def put(self, staged: Sequence[Staged]) -> None:
         if not staged:
@@ -180,7 +200,15 @@ class _DatabaseStage(_Visible):
                 ).where(*self._mine(addition), addition.c.gap_reason.is_not(None)),
             )
         )
-        connection.execute(addition.update().where(*self._mine(addition)).values(ciphertext=None))
+        claimed = sa.select(
+            addition.c.conversation_no, addition.c.claim, addition.c.sent_at, addition.c.message_id, addition.c.run_id
+        )
+        connection.execute(
+            tables.claim.insert().from_select(
+                list(CLAIM_COLUMNS), claimed.where(*self._mine(addition), addition.c.claim.is_not(None))
+            )
+        )
+        connection.execute(addition.update().where(*self._mine(addition)).values(ciphertext=None, claim=None))
 
     def discard(self, connection: sa.Connection) -> None:
         connection.execute(tables.addition.delete().where(*self._mine(tables.addition)))
@@ -215,15 +243,22 @@ class _MemoryStage(_Visible):
     def __init__(self, recorder: Recorder, work: Work) -> None:
         super().__init__(recorder, work)
         self._rows: dict[At, tuple[str | None, str | None, str | None]] = {}
+        self._claims: dict[bytes, At] = {}
 
     def clear(self) -> None:
         self._rows.clear()
+        self._claims.clear()
 
     def staged(self, ats: Sequence[At]) -> dict[At, str | None]:
         return {at: self._rows[at][0] for at in ats if at in self._rows}
 
+    def held(self, claims: Sequence[bytes]) -> Mapping[bytes, At]:
+        staged = {claim: self._claims[claim] for claim in claims if claim in self._claims}
+        return {**super().held(claims), **staged}
+
     def put(self, staged: Sequence[Staged]) -> None:
         self._rows.update((s.at, (s.sender_id, s.gap_reason, s.prior_gap)) for s in staged)
+        self._claims.update((s.claim, s.at) for s in staged if s.claim is not None)
 
     def totals(self) -> GapCount:
         count = GapCount()

@@ -13,7 +13,7 @@ a plan calls "up to export 17" can't get a late 16.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,8 @@ from typing import Final
 
 from migrator.campaign import Campaign
 from migrator.core.encoding import b64url_decode
-from migrator.core.errors import MigratorError
-from migrator.core.export import MANIFEST_NAME, MANIFEST_TYP, Manifest, claimed_id, parse_manifest
+from migrator.core.errors import MigratorError, UsageError
+from migrator.core.export import MANIFEST_NAME, MANIFEST_TYP, Manifest, claimed_id, parse_manifest, part_name
 from migrator.core.imports import ImportResult, RefusedFile
 from migrator.core.limits import LIMITS
 from migrator.core.model import Conversation
@@ -32,21 +32,25 @@ from migrator.core.signatures import SignedToken, check_signer, read_token
 from migrator.database.bulk import chunks
 from migrator.exports import recording
 from migrator.exports.archive import ArchiveReader
-from migrator.exports.recording import Attempt
+from migrator.exports.recording import Attempt, Voucher
 from migrator.handed_in import files, unreadable
 
 SUFFIX: Final = ".export.tar"
-_KEPT: Final = "exports before it are imported; importing the same files again goes on from there"
+KEPT: Final = "exports before it are imported; importing the same files again goes on from there"
 _NOBODY: Final = NoProgress()
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     """What came of an import so far."""
 
     recorded: int = 0
     already: int = 0
     refused: list[RefusedFile] = field(default_factory=list)
+
+    def result(self) -> ImportResult:
+        """What the caller gets."""
+        return ImportResult(recorded=self.recorded, already=self.already, refused=tuple(self.refused))
 
 
 def import_paths(campaign: Campaign, paths: Sequence[Path], *, progress: Progress = _NOBODY) -> ImportResult:
@@ -54,8 +58,10 @@ def import_paths(campaign: Campaign, paths: Sequence[Path], *, progress: Progres
 
     Raises `UsageError` for paths that make no sense, and what store and database raise; archives before that are kept.
     """
+    if not paths:
+        raise UsageError("nothing to import", hint=f"give *{SUFFIX} files or folders of these; or keys with --account")
     found = files(paths, (SUFFIX,), what="exports", hint=f"give *{SUFFIX} files or folders of these")
-    tally = _Tally()
+    tally = Tally()
     progress.phase("exports", total=None, unit="archives")
     try:
         for path in found:
@@ -63,14 +69,14 @@ def import_paths(campaign: Campaign, paths: Sequence[Path], *, progress: Progres
             progress.advance(1)
     except MigratorError as error:
         if tally.recorded:
-            error.changed = _KEPT
+            error.changed = KEPT
         raise
     finally:
         campaign.audit.flush()
-    return ImportResult(recorded=tally.recorded, already=tally.already, refused=tuple(tally.refused))
+    return tally.result()
 
 
-def _import_one(campaign: Campaign, path: Path, tally: _Tally) -> None:
+def _import_one(campaign: Campaign, path: Path, tally: Tally) -> None:
     attempt = Attempt()
     try:
         if _import_archive(campaign, path, attempt):
@@ -107,7 +113,8 @@ def _import_archive(campaign: Campaign, path: Path, attempt: Attempt) -> bool:
         if before is not None:
             raise Refused(RefusalReason.DUPLICATE_EXPORT)
         _check_ownership(campaign, manifest)
-        return recording.record(campaign, token, manifest, archive, now)
+        voucher = Voucher(text=token.text, issuer=token.issuer)
+        return recording.record(campaign, voucher, manifest, _parts(archive, manifest), now)
 
 
 def _manifest_text(archive: ArchiveReader) -> str:
@@ -116,6 +123,18 @@ def _manifest_text(archive: ArchiveReader) -> str:
         return data.decode("ascii").rstrip("\r\n")
     except UnicodeDecodeError:
         raise Refused(RefusalReason.MALFORMED, "the manifest is not a compact JWS") from None
+
+
+def _parts(archive: ArchiveReader, manifest: Manifest) -> Iterator[bytes]:
+    """The sealed parts as they stream by, each held against the manifest, and nothing behind the last."""
+    names = [part_name(part_no) for part_no in range(len(manifest.parts))]
+    expected = frozenset(names)
+    for name, part in zip(names, manifest.parts, strict=True):
+        sealed = archive.member(name, max_bytes=LIMITS.part_bytes, later=expected)
+        if len(sealed) != part.size or hashlib.sha256(sealed).hexdigest() != part.sha256:
+            raise Refused(RefusalReason.DIGEST_MISMATCH, name)
+        yield sealed
+    archive.end()
 
 
 def _check_signer(campaign: Campaign, token: SignedToken, manifest: Manifest, now: datetime) -> None:
@@ -148,11 +167,12 @@ def _check_ownership(campaign: Campaign, manifest: Manifest) -> None:
         found = campaign.store.conversations(chunk)
         for conversation_id in chunk:
             conversation = found.get(conversation_id)
-            if conversation is None or not _is_own(conversation, manifest.account_id):
+            if conversation is None or not is_own(conversation, manifest.account_id):
                 raise Refused(RefusalReason.FOREIGN_CONVERSATION)
 
 
-def _is_own(conversation: Conversation, account_id: str) -> bool:
+def is_own(conversation: Conversation, account_id: str) -> bool:
+    """Whether a conversation is an account's own: it owns it, or is a member where nobody does."""
     if conversation.owner_id is not None:
         return conversation.owner_id == account_id
     return account_id in conversation.participants

@@ -9,14 +9,16 @@
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 
 import sqlalchemy as sa
 
 from migrator.campaign import Campaign
 from migrator.core.export import ExportKind, HistoryEntry, part_lines
+from migrator.core.key_backup import KeyBackup
 from migrator.core.limits import LIMITS
 from migrator.core.outcomes import RefusalReason
 from migrator.exports.history import HistoryReader
@@ -24,6 +26,7 @@ from migrator.exports.refusals import ExportRefusal, record_refusals
 from migrator.exports.rings import MAX_CANDIDATES, MAX_ENTRIES, GatheredRings, NeededSlots
 from migrator.exports.sealed import SealedExport, Unsealer, exports_of, listed_conversations
 from migrator.schemes.interface import KeyEntry, KeyRing, ScopeTooBroadError
+from migrator.stores.interface import KeepsKeyBackups
 
 __all__ = ["ExportReader", "ExportRefusal", "Material", "record_refusals"]
 
@@ -129,20 +132,23 @@ class ExportReader:
             self._kept.move_to_end(export.export_no)
             return kept, False
         gathered = GatheredRings(wanted, needed, max_candidates=MAX_CANDIDATES)
-        opened = self._open(connection, export, gathered)
-        if gathered.whole:
+        backup = _Backup(self._campaign, export.account_id, wanted)
+        opened = self._open(connection, export, gathered, backup)
+        if gathered.whole and not backup.asked:
             self._kept[export.export_no] = opened
             while sum(o.entries for o in self._kept.values()) > MAX_ENTRIES:
                 self._kept.popitem(last=False)
         return opened, True
 
-    def _open(self, connection: sa.Connection, export: SealedExport, gathered: GatheredRings) -> _Opened:
+    def _open(
+        self, connection: sa.Connection, export: SealedExport, gathered: GatheredRings, backup: "_Backup"
+    ) -> _Opened:
         listed = listed_conversations(connection, export.export_no)
         refusals: list[ExportRefusal] = []
         ignored = 0
         for part_no, plaintext in self._unsealer.parts(connection, export):
             try:
-                entries = None if plaintext is None else self._key_entries(plaintext)
+                entries = None if plaintext is None else self._key_entries(plaintext, backup)
             except ScopeTooBroadError:
                 refusal = ExportRefusal(export_no=export.export_no, part_no=None, reason=RefusalReason.SCOPE_TOO_BROAD)
                 return _Opened(None, (refusal,), 0, 1)
@@ -158,17 +164,41 @@ class ExportReader:
                     ignored += 1
         return _Opened(gathered.rings, tuple(refusals), ignored, gathered.count + 1)
 
-    def _key_entries(self, plaintext: bytes) -> list[KeyEntry] | None:
+    def _key_entries(self, plaintext: bytes, backup: "_Backup") -> Iterable[KeyEntry] | None:
         """The keys of a part; None at the first line that can't be read. Raises `ScopeTooBroadError`."""
-        plain = self._campaign.scheme.read_plain_part(plaintext)
+        scheme = self._campaign.scheme
+        try:
+            plain = scheme.read_plain_part(plaintext)
+        except ValueError:
+            return None
         if plain is not None:
             return plain
-        entries: list[KeyEntry] = []
+        entries: list[Iterable[KeyEntry]] = []
         for line in part_lines(plaintext, LIMITS.key_line_bytes):
             if isinstance(line, ValueError):
                 return None
             try:
-                entries.append(self._campaign.scheme.read_key_entry(line))
+                entries.append(scheme.read_key_entries(line, backup))
             except ValueError:
                 return None
-        return entries
+        return chain.from_iterable(entries)
+
+
+class _Backup:
+    """What the source keeps of an account's keys, for the conversations of one unit.
+
+    An account may have more keys there than memory should hold, and a unit needs those of its rooms only: so they are
+    read anew for each unit, and what an export gave that led here is not kept. `asked` says that it did.
+    """
+
+    def __init__(self, campaign: Campaign, account_id: str, wanted: Collection[str]) -> None:
+        self._campaign = campaign
+        self._account_id = account_id
+        self._wanted = wanted
+        self.asked = False
+
+    def __call__(self) -> KeyBackup | None:
+        """The backup; None where the source keeps none."""
+        self.asked = True
+        store = self._campaign.store
+        return store.key_backup(self._account_id, self._wanted) if isinstance(store, KeepsKeyBackups) else None

@@ -1,6 +1,7 @@
 """What an import writes: an export whole and sealed with its event, or the event of its refusal."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,13 +14,10 @@ from migrator.audit.references import References, ensure_salts
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.encoding import canonical_json
-from migrator.core.export import Manifest, part_name
-from migrator.core.limits import LIMITS
+from migrator.core.export import Manifest
 from migrator.core.outcomes import RefusalReason, Refused
-from migrator.core.signatures import SignedToken
 from migrator.database import locks, tables
 from migrator.database.bulk import chunks, insert_rows
-from migrator.exports.archive import ArchiveReader
 
 _CONVERSATION_COLUMNS: Final = ("conversation_id", "export_no", "messages", "coverage")
 _CONVERSATION_BATCH: Final = 5_000
@@ -37,6 +35,15 @@ class Attempt:
     account_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voucher:
+    """The manifest as it stands on record, and who answers for it: a device, an issuer, or who brought it in."""
+
+    text: str
+    issuer: str | None = None
+    brought_in_by: str | None = None
+
+
 def recorded_sha256(connection: sa.Connection, export_id: str) -> str | None:
     """Digest of the manifest that was recorded under this id; None if there is none."""
     table = tables.export
@@ -52,19 +59,20 @@ def recipient_key_usable(connection: sa.Connection, recipient_key_id: str) -> bo
     return connection.scalar(query) is not None
 
 
-def record(campaign: Campaign, token: SignedToken, manifest: Manifest, archive: ArchiveReader, now: datetime) -> bool:
-    """Write an export with its parts and its event; False if another import was faster with the same one."""
-    sha256 = hashlib.sha256(token.text.encode()).hexdigest()
+def record(campaign: Campaign, voucher: Voucher, manifest: Manifest, parts: Iterator[bytes], now: datetime) -> bool:
+    """Write an export with its sealed parts and its event; False if another import was faster with the same one."""
+    sha256 = hashlib.sha256(voucher.text.encode()).hexdigest()
     names = campaign.references  # may ask a key service: not under the lock
     with campaign.database.write("exports-import") as connection:
         locks.one_at_a_time(connection, "import")  # so that exports' numbers are those of their commits
         before = recorded_sha256(connection, manifest.export_id)
         if before is not None:
-            if before != sha256:
+            # What is brought in is sealed anew each time; that its id is the same says that it is the same.
+            if before != sha256 and voucher.brought_in_by is None:
                 raise Refused(RefusalReason.DUPLICATE_EXPORT)
             return False
-        export_no = _insert_export(connection, token, manifest, sha256, now)
-        _insert_parts(connection, export_no, manifest, archive)
+        export_no = _insert_export(connection, voucher, manifest, sha256, now)
+        _insert_parts(connection, export_no, manifest, parts)
         for batch in chunks(manifest.conversations, _CONVERSATION_BATCH):
             rows = [
                 (c.conversation_id, export_no, c.messages, canonical_json(list(c.coverage)).decode()) for c in batch
@@ -78,17 +86,16 @@ def record(campaign: Campaign, token: SignedToken, manifest: Manifest, archive: 
                 "kind": manifest.kind.value,
                 "parts": len(manifest.parts),
                 "conversations": len(manifest.conversations),
-                "issuer": token.issuer,
+                "issuer": voucher.issuer,
                 "manifest_sha256": sha256,
+                **({} if voucher.brought_in_by is None else {"brought_in": True}),
             },
         )
         outbox.record(connection, [event], actor=campaign.actor, now=now)
     return True
 
 
-def _insert_export(
-    connection: sa.Connection, token: SignedToken, manifest: Manifest, sha256: str, now: datetime
-) -> int:
+def _insert_export(connection: sa.Connection, voucher: Voucher, manifest: Manifest, sha256: str, now: datetime) -> int:
     table = tables.export
     connection.execute(
         table.insert().values(
@@ -97,12 +104,13 @@ def _insert_export(
             kind=manifest.kind.value,
             scheme=manifest.scheme,
             device_id=manifest.device_id,
-            issuer=token.issuer,
+            issuer=voucher.issuer,
             created_at=format_time(manifest.created_at),
             recipient_key_id=manifest.recipient_key_id,
             manifest_sha256=sha256,
-            manifest=token.text,
+            manifest=voucher.text,
             recorded_at=format_time(now),
+            brought_in_by=voucher.brought_in_by,
         )
     )
     export_no: int = connection.execute(
@@ -111,18 +119,10 @@ def _insert_export(
     return export_no
 
 
-def _insert_parts(connection: sa.Connection, export_no: int, manifest: Manifest, archive: ArchiveReader) -> None:
-    names = [part_name(part_no) for part_no in range(len(manifest.parts))]
-    expected = frozenset(names)
-    for part_no, part in enumerate(manifest.parts):
-        sealed = archive.member(names[part_no], max_bytes=LIMITS.part_bytes, later=expected)
-        if len(sealed) != part.size or hashlib.sha256(sealed).hexdigest() != part.sha256:
-            raise Refused(RefusalReason.DIGEST_MISMATCH, names[part_no])
-        connection.execute(
-            tables.export_part.insert(),
-            {"export_no": export_no, "part_no": part_no, "sha256": part.sha256, "sealed": sealed},
-        )
-    archive.end()
+def _insert_parts(connection: sa.Connection, export_no: int, manifest: Manifest, parts: Iterator[bytes]) -> None:
+    for part_no, sealed in enumerate(parts):
+        row = {"export_no": export_no, "part_no": part_no, "sha256": manifest.parts[part_no].sha256, "sealed": sealed}
+        connection.execute(tables.export_part.insert(), row)
 
 
 def record_refusal(campaign: Campaign, attempt: Attempt, reason: RefusalReason) -> None:

@@ -24,6 +24,7 @@ class ExportStatus:
 
     exports: Mapping[str, int]
     issuer_signed: int
+    brought_in: int
     accounts: int
     parts: int
     sealed_bytes: int
@@ -46,8 +47,12 @@ def status(campaign: Campaign) -> ExportStatus:
     with campaign.database.read() as connection:
         kinds = connection.execute(sa.select(export.c.kind, sa.func.count()).group_by(export.c.kind))
         exports = {kind.value: 0 for kind in ExportKind} | {kind: int(count) for kind, count in kinds}
-        issuer_signed, accounts = connection.execute(
-            sa.select(sa.func.count(export.c.issuer), sa.func.count(export.c.account_id.distinct()))
+        issuer_signed, brought_in, accounts = connection.execute(
+            sa.select(
+                sa.func.count(export.c.issuer),
+                sa.func.count(export.c.brought_in_by),
+                sa.func.count(export.c.account_id.distinct()),
+            )
         ).one()
         parts, sealed_bytes = connection.execute(
             sa.select(sa.func.count(), sa.func.sum(sa.func.length(part.c.sealed))).select_from(part)
@@ -60,6 +65,7 @@ def status(campaign: Campaign) -> ExportStatus:
     return ExportStatus(
         exports=exports,
         issuer_signed=issuer_signed,
+        brought_in=brought_in,
         accounts=accounts,
         parts=parts,
         sealed_bytes=int(sealed_bytes or 0),

@@ -114,7 +114,7 @@ def _destroy(campaign: Campaign, connection: sa.Connection, number: int) -> None
         .where(table.c.conversation_no == number, table.c.wrapped_keyset.is_not(None))
         .values(wrapped_keyset=None, destroyed_at=format_time(now))
     )
-    for rows in (tables.message, tables.gap, tables.addition, tables.extension):
+    for rows in (tables.message, tables.gap, tables.claim, tables.addition, tables.extension):
         connection.execute(rows.delete().where(rows.c.conversation_no == number))
     connection.execute(
         conversation.update()

@@ -44,7 +44,7 @@ def _seal(campaign: Campaign, connection: sa.Connection, run_id: str, numbers: S
     """Make conversations sealed again and destroy their keys."""
     if not numbers:
         return
-    for table in (tables.message, tables.gap):
+    for table in (tables.message, tables.gap, tables.claim):
         connection.execute(table.delete().where(table.c.conversation_no.in_(numbers)))
     _destroy_keys(campaign, connection, run_id, numbers)
     conversation = tables.conversation
@@ -97,6 +97,8 @@ def _restore(connection: sa.Connection, run_id: str, conversation_no: int) -> No
                 sa.tuple_(table.c.sent_at, table.c.message_id).in_(added),
             )
         )
+    claim = tables.claim
+    connection.execute(claim.delete().where(claim.c.run_id == run_id, claim.c.conversation_no == conversation_no))
     earlier = sa.select(addition.c.conversation_no, addition.c.sent_at, addition.c.message_id, addition.c.prior_gap)
     connection.execute(
         gap.insert().from_select(

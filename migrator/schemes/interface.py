@@ -1,8 +1,9 @@
 """The port to an E2EE scheme: pure computation on keys and ciphertexts that others have read."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
+from migrator.core.key_backup import BackupOf
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
 
@@ -32,18 +33,22 @@ class Scheme(Protocol):
     """Opens messages. Instances hold no state between calls that could change a result."""
 
     name: ClassVar[str]
+    makes_claims: ClassVar[bool]
+    """Whether a message uses something up, so that a second message with the same is a replay; see `claims`."""
 
-    def read_key_entry(self, entry: Mapping[str, object]) -> KeyEntry:
-        """Read one parsed line of a `keys` export.
+    def read_key_entries(self, entry: Mapping[str, object], backup: BackupOf) -> Iterable[KeyEntry]:
+        """Read one parsed line of a `keys` export: one key, or many. `backup` is what the source keeps of the account.
 
-        Raises `ScopeTooBroadError`, or `ValueError` (without content) where members are unknown, missing or misshapen.
+        Raises `ScopeTooBroadError`, or `ValueError` (without content) where members are unknown, missing or misshapen,
+        and does so before it returns; what comes then may be read as it goes.
         """
         ...
 
     def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
         """All keys of a part at once, where every line has the form that clients write; None: read line by line.
 
-        A short cut and never another reading: what it takes, `read_key_entry` takes line by line, and reads alike.
+        A short cut and never another reading: what it takes, `read_key_entries` takes line by line, and reads alike. A
+        line that is taken here may be longer than `LIMITS.key_line_bytes`. `ValueError`: the part is unusable.
         """
         ...
 
@@ -59,4 +64,11 @@ class Scheme(Protocol):
         self, units: Sequence[tuple[Conversation, KeyRing, Sequence[MessageRow]]]
     ) -> list[list[Opened | GapReason]]:
         """Open the messages of several conversations in one pass: for each unit one result a row, in its order."""
+        ...
+
+    def claims(self, rows: Sequence[MessageRow]) -> list[bytes | None]:
+        """What each of some rows of one conversation uses up if it opens, whoever sent it; None: it can't open.
+
+        Asked only where the scheme `makes_claims`. Who is first has it: execution remembers that, the scheme does not.
+        """
         ...

@@ -13,7 +13,7 @@ runs once: 3.2 µs a message of 250 bytes in units of 20 (two-core virtual machi
 candidate costs one more pass over what failed under it.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from json.encoder import encode_basestring
@@ -25,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from migrator.core.encoding import b64url_decode, pieces
+from migrator.core.key_backup import BackupOf
 from migrator.core.limits import LIMITS
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
@@ -53,9 +54,10 @@ class LabyrinthScheme:
     """Opens Labyrinth messages, cipher versions 0, 2, 3 and 4."""
 
     name: ClassVar[str] = "labyrinth"
+    makes_claims: ClassVar[bool] = False
 
-    def read_key_entry(self, entry: Mapping[str, object]) -> KeyEntry:
-        """Read one parsed line of a `keys` export; see the port."""
+    def read_key_entries(self, entry: Mapping[str, object], backup: BackupOf) -> Iterable[KeyEntry]:  # noqa: ARG002
+        """Read one parsed line of a `keys` export, which holds one key; mailboxes have no backup beside them."""
         if "epoch_root_key" in entry:
             raise ScopeTooBroadError
         if entry.keys() != _ENTRY_MEMBERS:
@@ -68,7 +70,7 @@ class LabyrinthScheme:
         decoded = b64url_decode(key)
         if len(decoded) != KEY_BYTES:
             raise ValueError("a message key does not have 32 bytes")
-        return KeyEntry(conversation_id, (epoch_id, _natural(entry["version"])), decoded)
+        return [KeyEntry(conversation_id, (epoch_id, _natural(entry["version"])), decoded)]
 
     def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
         """All keys of a part whose every line is in the plainest form; see the port."""
@@ -118,6 +120,10 @@ class LabyrinthScheme:
             split.append(results[start : start + len(rows)])
             start += len(rows)
         return split
+
+    def claims(self, rows: Sequence[MessageRow]) -> list[bytes | None]:
+        """Nothing: a message key opens any number of messages."""
+        return [None] * len(rows)
 
 
 @dataclass(slots=True)

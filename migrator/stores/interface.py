@@ -4,10 +4,11 @@ Order everywhere is bytewise on UTF-8, which Python's order of `str` equals. Eve
 store as a whole can't be read; what is wrong with one row costs that row or its conversation only.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+from migrator.core.key_backup import KeyBackup
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 from migrator.core.settings import SourceSettings
 
@@ -144,4 +145,13 @@ class MessageStore(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class KeepsKeyBackups(Protocol):
+    """A store whose server keeps backups of its users' keys, encrypted to keys that the users have."""
+
+    def key_backup(self, account_id: str, conversation_ids: Collection[str]) -> KeyBackup:
+        """What is kept of one account's keys, limited to some conversations; nothing is read yet."""
         ...

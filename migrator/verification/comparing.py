@@ -8,17 +8,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import sqlalchemy as sa
+
 from migrator.core.envelope import DataKey
 from migrator.core.errors import IntegrityError
 from migrator.core.merkle import ItemsRoot
 from migrator.core.model import Conversation, MessageRow
-from migrator.core.outcomes import GapReason
+from migrator.core.outcomes import CLOSED_TO_HISTORY, GapReason
+from migrator.execution.claims import holders_of
 from migrator.execution.sealing import UnstorableRowError, gap_key
 from migrator.history import Place, StoredMessage, open_row
 from migrator.schemes.interface import KeyRing, Opened, Scheme
 from migrator.verification.findings import Findings, MismatchKind
 from migrator.verification.structure import Item
 
+_SAID_BY_THE_SOURCE = (GapReason.REDACTED.value, GapReason.UNVERIFIED_SENDER.value)
 MAX_DISPUTED = 10_000
 """Places of one conversation that are looked up again in its exports' history."""
 
@@ -86,11 +90,11 @@ class Stretch:
 
 @dataclass(slots=True)
 class _Open:
-    """Rows of the source to be opened, each with the content of its server row, or None for a gap."""
+    """Rows of the source to be opened, each with its server row and content, or with why it is a gap."""
 
     examined: Examined
     rows: list[MessageRow] = field(default_factory=list)
-    stored: list[tuple[StoredMessage, bytes] | None] = field(default_factory=list)
+    stored: list[tuple[StoredMessage, bytes] | str] = field(default_factory=list)
 
 
 def place(row: MessageRow) -> Place | None:
@@ -106,7 +110,7 @@ def order(sent_at: int, message_id: str) -> tuple[int, bytes]:
     return sent_at, message_id.encode("utf-8", "surrogateescape")
 
 
-def compare(scheme: Scheme, stretches: Sequence[Stretch], findings: Findings) -> None:
+def compare(scheme: Scheme, connection: sa.Connection, stretches: Sequence[Stretch], findings: Findings) -> None:
     """Open both sides of some stretches and compare them; feeds each conversation's Merkle root."""
     to_open: list[_Open] = []
     for stretch in stretches:
@@ -119,7 +123,7 @@ def compare(scheme: Scheme, stretches: Sequence[Stretch], findings: Findings) ->
     ]
     opened = [o for o in to_open if o.examined.conversation is not None and o.examined.ring is not None]
     for work, results in zip(opened, scheme.open_messages(units), strict=True):
-        _compare(work, results, findings)
+        _compare(work, results, _rightful(scheme, connection, work, results), findings)
 
 
 def _open_server(stretch: Stretch, findings: Findings) -> list[bytes | None]:
@@ -158,10 +162,10 @@ def _walk(stretch: Stretch, contents: Sequence[bytes | None]) -> _Open:
             if content is not None:
                 to_open.rows.append(row)
                 to_open.stored.append((server, content))
-        elif gap_key(row) in stretch.gaps:
+        elif (reason := stretch.gaps.get(gap_key(row))) is not None:
             leaves.append((message_id, ciphertext, b""))
             to_open.rows.append(row)
-            to_open.stored.append(None)
+            to_open.stored.append(reason)
             examined.gaps_met += 1
         else:
             examined.uncovered += last is not None and row[0] <= last
@@ -188,15 +192,44 @@ def _pairs(source: Sequence[MessageRow], server: Sequence[StoredMessage]) -> Ite
         yield None, rest
 
 
-def _compare(work: _Open, results: Sequence[Opened | GapReason], findings: Findings) -> None:
+def _rightful(
+    scheme: Scheme, connection: sa.Connection, work: _Open, results: Sequence[Opened | GapReason]
+) -> Sequence[bool | None]:
+    """Whether each message has made the claim that it needs; None where the scheme, or the message, needs none.
+
+    Of a gap it is False where another message has made its claim, and of a stored message where it has not itself.
+    """
+    if not scheme.makes_claims:
+        return [None] * len(results)
+    claims = [
+        None if isinstance(result, GapReason) else claim
+        for claim, result in zip(scheme.claims(work.rows), results, strict=True)
+    ]
+    held = holders_of(connection, work.examined.item.conversation_no, (claim for claim in claims if claim is not None))
+    rightful: list[bool | None] = []
+    for row, stored, claim in zip(work.rows, work.stored, claims, strict=True):
+        holder = None if claim is None else held.get(claim)
+        if claim is None:
+            rightful.append(None)
+        elif isinstance(stored, str):
+            rightful.append(holder is None)
+        else:
+            rightful.append(holder == (row[0], row[1]))
+    return rightful
+
+
+def _compare(
+    work: _Open, results: Sequence[Opened | GapReason], rightful: Sequence[bool | None], findings: Findings
+) -> None:
     examined = work.examined
-    different = opening = compared = gaps = 0
-    for row, stored, result in zip(work.rows, work.stored, results, strict=True):
-        if stored is None:
+    different = opening = compared = gaps = unclaimed = 0
+    for row, stored, result, claim in zip(work.rows, work.stored, results, rightful, strict=True):
+        if isinstance(stored, str):
             gaps += 1
-            opening += _gap_should_be_open(examined, row, result)
+            opening += _gap_should_be_open(examined, row, result, stored, claim)
         elif isinstance(result, tuple):
             compared += 1
+            unclaimed += claim is False and not examined.has_history
             if _same(row, stored, result):
                 examined.disputed.discard((row[0], row[1]))
             else:
@@ -206,6 +239,7 @@ def _compare(work: _Open, results: Sequence[Opened | GapReason], findings: Findi
     number = examined.item.conversation_no
     findings.add_many(MismatchKind.CONTENT, number, "stored messages differ from the source", different)
     findings.add_many(MismatchKind.GAP_OPENS, number, "gaps open with the keys that the run had", opening)
+    findings.add_many(MismatchKind.CLAIM, number, "stored messages have not made their claim", unclaimed)
 
 
 def _same(row: MessageRow, stored: tuple[StoredMessage, bytes], opened: Opened) -> bool:
@@ -213,10 +247,22 @@ def _same(row: MessageRow, stored: tuple[StoredMessage, bytes], opened: Opened) 
     return bool((row[2], *opened) == (server[2], server[3], content))
 
 
-def _gap_should_be_open(examined: Examined, row: MessageRow, result: Opened | GapReason) -> bool:
-    """Whether the source opens, or an export's history has the message by the same sender."""
+def _gap_should_be_open(
+    examined: Examined, row: MessageRow, result: Opened | GapReason, reason: str, claim: bool | None
+) -> bool:
+    """Whether the source opens, or an export's history has the message by the same sender.
+
+    A replay opens, and stays a gap as long as another message has its claim. Where messages make claims, whose device
+    a sender key is and what is redacted are the source's to say, and may be otherwise since: the next plan's to see.
+    """
+    if isinstance(result, tuple):
+        if claim is None:
+            return True
+        return claim if reason == GapReason.REPLAY else reason not in _SAID_BY_THE_SOURCE
+    if result in CLOSED_TO_HISTORY:
+        return False
     at = (row[0], row[1])
-    return isinstance(result, tuple) or (at in examined.claimed_gaps and examined.claimed_gaps[at] == row[2])
+    return at in examined.claimed_gaps and examined.claimed_gaps[at] == row[2]
 
 
 def _count_unless_disputed(examined: Examined, at: Place) -> int:

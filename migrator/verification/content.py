@@ -213,7 +213,7 @@ class Examiner:
             long_one(self._campaign, connection, group[0]) if long else small_ones(self._campaign, connection, group)
         )
         for stretches in sides:
-            compare(self._campaign.scheme, stretches, self._findings)
+            compare(self._campaign.scheme, connection, stretches, self._findings)
         for claim in claims:
             claim.after_source(self._findings)
         yield from group

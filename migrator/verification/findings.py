@@ -38,6 +38,8 @@ class MismatchKind(StrEnum):
     """A gap that opens with the keys that the run had."""
     MISSING_MESSAGE = "missing_message"
     """A message that the run covered and that is neither stored nor a gap."""
+    CLAIM = "claim"
+    """A stored message without the claim that guards against its replay, or a claim without its message."""
     ITEMS_ROOT = "items_root"
     """The conversation's Merkle root is not the one in the audit log."""
     AUDIT_EVENTS = "audit_events"

@@ -12,6 +12,7 @@ from migrator.audit.entries import same_event
 from migrator.audit.events import EventType
 from migrator.campaign import Campaign
 from migrator.core.lifecycle import RunState
+from migrator.core.outcomes import GapReason
 from migrator.database import tables
 from migrator.execution.runs import Run
 from migrator.planning import stored
@@ -61,10 +62,13 @@ def check_orphans(connection: sa.Connection, findings: Findings) -> None:
     for name, table, condition in (
         ("messages", tables.message, sa.true()),
         ("gaps", tables.gap, sa.true()),
+        ("claims", tables.claim, sa.true()),
         ("a living data key", tables.data_key, tables.data_key.c.wrapped_keyset.is_not(None)),
     ):
         for number in _listed(connection, _orphans(table, condition)):
             findings.add(MismatchKind.ORPHAN_ROWS, number, f"{name} of a conversation that shows nothing")
+    for number in _listed(connection, _claims_of_nobody()):
+        findings.add(MismatchKind.CLAIM, number, "claims of messages that are not there")
     run = tables.run
     for name, table, condition in (
         ("a position", tables.progress, sa.true()),
@@ -98,6 +102,27 @@ def _orphans(table: sa.Table, condition: sa.ColumnElement[bool]) -> sa.Select[An
         .where(condition, sa.or_(conversation.c.conversation_no.is_(None), shows_nothing))
         .distinct()
         .order_by(table.c.conversation_no)
+    )
+
+
+def _claims_of_nobody() -> sa.Select[Any]:
+    """Visible conversations with a claim whose message is not stored, nor redacted since: that one keeps its claim."""
+    claim, conversation = tables.claim, tables.conversation
+
+    def stands(table: sa.Table) -> sa.Select[Any]:
+        return sa.select(sa.literal(1)).where(
+            table.c.conversation_no == claim.c.conversation_no,
+            table.c.sent_at == claim.c.sent_at,
+            table.c.message_id == claim.c.message_id,
+        )
+
+    redacted = stands(tables.gap).where(tables.gap.c.reason == GapReason.REDACTED.value)
+    return (
+        sa.select(claim.c.conversation_no)
+        .join(conversation, conversation.c.conversation_no == claim.c.conversation_no)
+        .where(conversation.c.mode == "server", sa.not_(stands(tables.message).exists()), sa.not_(redacted.exists()))
+        .distinct()
+        .order_by(claim.c.conversation_no)
     )
 
 

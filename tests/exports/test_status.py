@@ -21,7 +21,13 @@ def listed(conversation_id: str, messages: int, **omissions: int) -> dict[str, o
 def test_nothing_is_nothing(campaign: Campaign) -> None:
     """A campaign without exports has counts, all of them zero."""
     assert status(campaign) == ExportStatus(
-        exports={"keys": 0, "history": 0}, issuer_signed=0, accounts=0, parts=0, sealed_bytes=0, refused={}
+        exports={"keys": 0, "history": 0},
+        issuer_signed=0,
+        brought_in=0,
+        accounts=0,
+        parts=0,
+        sealed_bytes=0,
+        refused={},
     )
     empty = KindCoverage(exports=0, conversations=0, messages=0, omissions={})
     assert coverage(campaign) == {ExportKind.KEYS: empty, ExportKind.HISTORY: empty}
@@ -44,6 +50,7 @@ def test_exports_are_counted(campaign: Campaign, inbox: Path) -> None:
     assert status(campaign) == ExportStatus(
         exports={"keys": 2, "history": 1},
         issuer_signed=1,
+        brought_in=0,
         accounts=2,
         parts=3,
         sealed_bytes=sum(len(part) for export in exports for part in export.sealed),

@@ -86,7 +86,7 @@ class SchemeConformance(ABC):
     def test_key_entries_of_no_known_form_are_refused(self, entry: dict[str, object]) -> None:
         """Unknown and missing members, without a word of content."""
         with pytest.raises((ValueError, ScopeTooBroadError)):
-            self.scheme().read_key_entry(entry)
+            list(self.scheme().read_key_entries(entry, lambda: None))
 
     @pytest.mark.parametrize("entry", [None, [], {}, "", 7, {"versions": []}, {"unknown": 1}])
     def test_coverage_of_no_known_form_is_refused(self, entry: object) -> None:

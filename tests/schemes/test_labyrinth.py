@@ -246,7 +246,7 @@ ENTRY: dict[str, object] = {
 
 def test_a_key_entry_is_read() -> None:
     """The slot is (epoch id, version), and nothing shows the key."""
-    entry = LabyrinthScheme().read_key_entry(ENTRY)
+    [entry] = LabyrinthScheme().read_key_entries(ENTRY, lambda: None)
     assert tuple(entry) == ("in-a/bob", ("e", 4), KEY)
     assert repr(KEY) not in repr(entry)
     assert b64url_encode(KEY) not in repr(entry)
@@ -256,7 +256,7 @@ def test_a_key_entry_is_read() -> None:
 def test_an_epoch_root_key_is_too_broad(entry: dict[str, object]) -> None:
     """It opens every thread of the epoch, so the whole export is refused, whatever else the entry holds."""
     with pytest.raises(ScopeTooBroadError):
-        LabyrinthScheme().read_key_entry(entry)
+        LabyrinthScheme().read_key_entries(entry, lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -285,15 +285,16 @@ def test_an_epoch_root_key_is_too_broad(entry: dict[str, object]) -> None:
 def test_a_key_entry_out_of_form_is_refused(changes: dict[str, object]) -> None:
     """Members of another kind or size make the entry unusable, and the message repeats no content."""
     with pytest.raises(ValueError, match=r"\w") as caught:
-        LabyrinthScheme().read_key_entry({**ENTRY, **changes})
+        LabyrinthScheme().read_key_entries({**ENTRY, **changes}, lambda: None)
     assert b64url_encode(KEY)[:20] not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ENTRY)
 def test_a_key_entry_without_a_member_is_refused(missing: str) -> None:
     """All five members have to be there."""
+    entry = {name: value for name, value in ENTRY.items() if name != missing}
     with pytest.raises(ValueError, match="members"):
-        LabyrinthScheme().read_key_entry({name: value for name, value in ENTRY.items() if name != missing})
+        LabyrinthScheme().read_key_entries(entry, lambda: None)
 
 
 def test_coverage_names_slots() -> None:

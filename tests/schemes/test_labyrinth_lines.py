@@ -35,7 +35,7 @@ def line_by_line(plaintext: bytes) -> list[KeyEntry] | None:
         if isinstance(line, ValueError):
             return None
         try:
-            entries.append(LabyrinthScheme().read_key_entry(line))
+            entries += LabyrinthScheme().read_key_entries(line, lambda: None)
         except (ValueError, ScopeTooBroadError):
             return None
     return entries

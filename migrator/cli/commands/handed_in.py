@@ -13,7 +13,8 @@ from migrator.cli.session import Session
 from migrator.cli.views import handed_in as views
 from migrator.core.errors import ExitStatus
 from migrator.core.imports import ImportResult
-from migrator.exports import importing, status
+from migrator.exports import bringing_in, importing, status
+from migrator.secrets import resolve
 
 _paths = click.argument("paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(path_type=Path, exists=True))
 
@@ -48,12 +49,34 @@ def exports_group() -> None:
 
 
 @exports_group.command(name="import", statuses=(*AUDITED, ExitStatus.SOME_FAILED))
-@_paths
+@click.argument("paths", nargs=-1, metavar="[PATH…]", type=click.Path(path_type=Path, exists=True))
+@click.option("--account", metavar="USER", help="Whose Matrix keys are brought in, for a client that can't sign.")
+@click.option(
+    "--passphrase",
+    metavar="REFERENCE",
+    help="file:…, env:… or command:…: of the key export; without PATH of secret storage.",
+)
+@click.option("--recovery-key", metavar="REFERENCE", help="file:…, env:… or command:…: of the account's key backup.")
 @click.pass_obj
-def import_exports(session: Session, paths: Sequence[Path]) -> ExitStatus:
-    """Import .export.tar archives, or folders of them. They stay sealed until execution."""
+def import_exports(
+    session: Session, paths: Sequence[Path], account: str | None, passphrase: str | None, recovery_key: str | None
+) -> ExitStatus:
+    """Import .export.tar archives, or folders of them. They stay sealed until execution.
+
+    With --account and --passphrase the PATHs are key export files of that user's Matrix client; without PATH the user's
+    server-side key backup is taken up, by --recovery-key or by the --passphrase of secret storage. Nothing is opened.
+    """
     with session.campaign() as campaign:
-        result = importing.import_paths(campaign, paths)
+        if account is None and passphrase is None and recovery_key is None:
+            result = importing.import_paths(campaign, paths)
+        else:
+            result = bringing_in.bring_in(
+                campaign,
+                paths,
+                account_id=account,
+                passphrase=None if passphrase is None else resolve(passphrase, Path()),
+                recovery_key=None if recovery_key is None else resolve(recovery_key, Path()),
+            )
     return _show(session, views.imported(result, "export"), result)
 
 

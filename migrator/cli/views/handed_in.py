@@ -17,7 +17,7 @@ def imported(result: ImportResult, noun: str) -> View:
     lines = [f"recorded {counted(result.recorded, noun)}, {result.already:,} already there"]
     for refused in result.refused[:_SHOWN]:
         place = refused.file if refused.line is None else f"{refused.file}:{refused.line}"
-        lines.append(f"refused {place}: {refused.reason.value}")
+        lines.append(f"refused {place}: {refused.reason.value}" + (f" ({refused.hint})" if refused.hint else ""))
     if len(result.refused) > _SHOWN:
         lines.append(f"… and {len(result.refused) - _SHOWN:,} more; --output json lists them all")
     return View(
@@ -62,6 +62,7 @@ def exports(found: ExportStatus) -> View:
             *((f"exports of {kind}", count) for kind, count in found.exports.items()),
             ("accounts that exported", found.accounts),
             ("exports signed by issuers", found.issuer_signed),
+            ("exports brought in by operators", found.brought_in),
             ("sealed parts", found.parts),
             ("sealed bytes", found.sealed_bytes),
             *((f"refused: {reason}", count) for reason, count in sorted(found.refused.items())),
@@ -73,6 +74,7 @@ def exports(found: ExportStatus) -> View:
             "exports": dict(found.exports),
             "accounts": found.accounts,
             "issuer_signed": found.issuer_signed,
+            "brought_in": found.brought_in,
             "parts": found.parts,
             "sealed_bytes": found.sealed_bytes,
             "refused": dict(found.refused),

@@ -19,6 +19,7 @@ from migrator.database.tables.campaign import (
     reference_salt,
 )
 from migrator.database.tables.history import (
+    claim,
     conversation,
     data_key,
     gap,
@@ -61,6 +62,7 @@ __all__ = [
     "authorization",
     "authorization_scope",
     "campaign",
+    "claim",
     "conversation",
     "data_key",
     "export",

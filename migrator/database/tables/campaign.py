@@ -91,6 +91,8 @@ export = Table(
     Column("recorded_at", String(40), nullable=False),
     # Its sealed parts are gone, its manifest stays as evidence.
     Column("destroyed_at", String(40)),
+    # The operator who brought it in for the account, where no device and no consent service signed it.
+    Column("brought_in_by", Text),
     Index("migrator_export_account", "account_id"),
 )
 

@@ -62,6 +62,18 @@ gap = Table(
     sqlite_with_rowid=False,
 )
 
+claim = Table(
+    # What a message uses up, a session and an index of Megolm's: whoever brings it again is a replay.
+    "migrator_claim",
+    metadata,
+    Column("conversation_no", BigInteger, primary_key=True),
+    Column("claim", LargeBinary, primary_key=True),
+    Column("sent_at", BigInteger, nullable=False),
+    Column("message_id", Key, nullable=False),
+    Column("run_id", String(64), nullable=False),
+    sqlite_with_rowid=False,
+)
+
 item = Table(
     "migrator_item",
     metadata,

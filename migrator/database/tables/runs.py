@@ -11,6 +11,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 from migrator.database.tables.kinds import Key, Serial, metadata
@@ -170,6 +171,16 @@ addition = Table(
     # The gap that it is now, and the one that it was before this run; null: none.
     Column("gap_reason", String(32)),
     Column("prior_gap", String(32)),
+    # What it uses up: see `migrator_claim`.
+    Column("claim", LargeBinary),
+    Index(
+        "migrator_addition_claim",
+        "run_id",
+        "conversation_no",
+        "claim",
+        sqlite_where=text("claim IS NOT NULL"),
+        postgresql_where=text("claim IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 
