@@ -35,6 +35,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "key-compromise": campaigns.executed,
     "kms-outage": campaigns.stopped,
     "key-rotation": campaigns.rotated,
+    "keeping-e2ee-off": campaigns.executed,
 }
 """What has happened before somebody opens the runbook; None: everything was imported."""
 STATIONS = ["Symptom", "Check", "Act", "Verify", "Roll back"]

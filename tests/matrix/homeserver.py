@@ -22,6 +22,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,8 +123,8 @@ def keep(folder: Path) -> None:
 def keep_off(folder: Path) -> None:
     """The same homeserver with the settings and the module of the runbook, word for word."""
     text = RUNBOOK.read_text(encoding="utf-8")
-    (module,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (settings,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (module,) = map(textwrap.dedent, re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    (settings,) = map(textwrap.dedent, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
     (folder / "no_encryption.py").write_text(module, encoding="utf-8")
     (folder / "keep-off.yaml").write_text(settings, encoding="utf-8")
     say(f"starts again as {RUNBOOK.name} has it")

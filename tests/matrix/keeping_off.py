@@ -62,6 +62,8 @@ def new_rooms(alice: User) -> str:
     say("create a room with encryption", refused(alice("POST", "/createRoom", {"initial_state": [ENCRYPTION]})))
     plain: str = alice("POST", "/createRoom", {"preset": "trusted_private_chat"}).json()["room_id"]
     say("a private room is encrypted by default", state(alice, plain, "m.room.encryption") is not None)
+    levels = state(alice, plain, "m.room.power_levels")["events"]
+    say("power level for it in a new room", levels.get("m.room.encryption"))
     path = f"/rooms/{quote(plain)}/state/m.room.encryption/"
     say("turn encryption on in it", refused(alice("PUT", path, ENCRYPTION["content"])))
     say("send a message in it", alice("PUT", f"/rooms/{quote(plain)}/send/m.room.message/1", text()).status_code)
