@@ -76,15 +76,24 @@ class MatrixCampaign:
 
     def begin(self, folder: Path, url: str, *, domain: str, quorum: str, more: str = "") -> None:
         """Configuration, keys, database; everybody is told."""
+        self.configure(folder, url, domain=domain, quorum=quorum, more=more)
+        self("init", at=NOTICED)
+        self("notify", "send", at=NOTICED)
+
+    def configure(self, folder: Path, url: str, *, domain: str, quorum: str, more: str = "") -> None:
+        """The configuration alone."""
         text = _CONFIGURATION.format(
             cutover=CUTOVER.isoformat(), url=url, domain=domain, quorum=quorum, more=more, issuer=ISSUER,
             key=b64url_encode(_KEY.public_key().public_bytes_raw()),
         )  # fmt: skip
         (folder / "migrator.toml").write_text(text, encoding="utf-8")
-        self("init", at=NOTICED)
-        self("notify", "send", at=NOTICED)
 
     def answer(self, folder: Path, consents: Sequence[Consent]) -> None:
+        """Answers, and their import."""
+        self.write_answers(folder, consents)
+        self("authorizations", "import", "answers.jsonl", at=ANSWERED)
+
+    def write_answers(self, folder: Path, consents: Sequence[Consent]) -> None:
         """The platform's consent service signs what was answered in the app."""
         asked = self._asked()
         lines = [
@@ -97,7 +106,6 @@ class MatrixCampaign:
             if consent.granted is not None
         ]  # fmt: skip
         (folder / "answers.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        self("authorizations", "import", "answers.jsonl", at=ANSWERED)
 
     def bring_in(self, folder: Path, export: Path, user_id: str, passphrase: str) -> None:
         """A key export file, as a user handed it to the operator with its passphrase."""

@@ -12,6 +12,7 @@ from migrator.cli.session import Session
 from migrator.cli.views import checking as views
 from migrator.core.errors import ExitStatus, UsageError
 
+_FORMATS: Final = ("text", *(form.value for form in archiving.Form))
 _run = click.argument("run", required=False, metavar="[RUN]")
 
 
@@ -65,7 +66,7 @@ def report(session: Session, run: str | None, save: Path | None, only: str | Non
 @click.command(cls=Command, statuses=(*AUDITED, ExitStatus.GATE))
 @click.argument("conversation", metavar="CONVERSATION")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it goes into the audit log.")
-@click.option("--format", "form", type=click.Choice(["text", *archiving.Form]), default="text", show_default=True,
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True,
               help="text: lines for a terminal. The others are archives, with the gaps and their reasons.")  # fmt: skip
 @click.option("--save", type=click.Path(path_type=Path), metavar="DIR|FILE",
               help="Write the archive there: a new folder with attachments and a manifest of digests, or one new file "
