@@ -16,6 +16,7 @@ from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import lru_cache
 from itertools import chain
 from time import asctime
 from typing import Final
@@ -152,6 +153,7 @@ def _attached(attachment: Attachment) -> Iterator[bytes]:
         yield from _base64(attachment.chunks())
 
 
+@lru_cache(maxsize=64)
 def _part(kind: str, encoding: str, name: str | None) -> bytes:
     """The headers of a part. The sender's word on its kind is not taken: a reader's program decides by the bytes."""
     part = EmailMessage(policy=_POLICY)

@@ -10,11 +10,13 @@ printed stands in `recorded_run.txt`. In `FOLDER/lab` it leaves what `fixtures/s
     exports/, secrets.json          each client's key export, passphrases, a key backup's recovery key
     truth.jsonl                     every encrypted event with the exact payload that its client encrypted
 
-Then the homeserver starts again as `runbooks/keeping-e2ee-off.md` has it, and what that page claims is tried on it.
+Then the homeserver starts again as `runbooks/keeping-e2ee-off.md` has it, and what that page claims is tried on it. At
+last the lab is migrated and compared with the truth (`test_fresh.py`).
 """
 
 import argparse
 import json
+import os
 import re
 import secrets
 import shutil
@@ -35,6 +37,8 @@ ROOT: Final = Path(__file__).parent.parent.parent
 RUNBOOK: Final = ROOT / "runbooks" / "keeping-e2ee-off.md"
 REQUIREMENTS: Final = ("matrix-synapse==1.163.2", "matrix-nio[e2e]==0.26.0", "vodozemac==0.10.0", "httpx==0.28.1")
 DOMAIN: Final = "fresh.example"
+FRESH: Final = "MIGRATOR_FRESH_HOMESERVER"
+"""Names the lab in the environment of `test_fresh.py`."""
 _NO_LIMIT: Final = {"per_second": 1000, "burst_count": 1000}
 _PATIENCE_SECONDS: Final = 60
 
@@ -55,7 +59,7 @@ def main() -> None:
     keep_off(folder)
     with running(folder, python, port, off=True):
         run(python, "keeping_off.py", folder, f"http://127.0.0.1:{port}")
-    say("done")
+    migrate(folder / "lab")
 
 
 def say(text: str) -> None:
@@ -171,6 +175,18 @@ def run(python: Path, name: str, folder: Path, address: str) -> None:
     began = time.monotonic()
     subprocess.run([python, Path(__file__).with_name(name), folder, address], check=True)
     say(f"{name}: {time.monotonic() - began:.1f} s")
+
+
+def migrate(lab: Path) -> None:
+    """The campaign over what was kept, as a test."""
+    began = time.monotonic()
+    test = [sys.executable, "-m", "pytest", "-q", "tests/matrix/test_fresh.py"]
+    done = subprocess.run(
+        test, cwd=ROOT, env={**os.environ, FRESH: str(lab)}, check=False, capture_output=True, text=True
+    )
+    say(done.stdout.strip().splitlines()[-1] if done.returncode == 0 else done.stdout)
+    say(f"migrated and compared in {time.monotonic() - began:.1f} s")
+    sys.exit(done.returncode)
 
 
 def counts(database: Path) -> str:

@@ -73,7 +73,9 @@ def _templates(about: About) -> Environment:
     )
     environment.filters["visible"] = visible
     environment.filters["shortened"] = lambda text: text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
-    environment.filters["gap_words"] = lambda reason: GAP_WORDS.get(reason, reason)
+    environment.filters["gap_words"] = lambda reason: (
+        f"{GAP_WORDS[reason]} ({reason})" if reason in GAP_WORDS else reason
+    )
     environment.globals.update(about=about, page_name=page_name)
     return environment
 
