@@ -69,15 +69,15 @@ class Attachment:
 class AttachmentOpener(Protocol):
     """Finds the attachments of messages."""
 
-    def of(self, places: Sequence[Place]) -> Mapping[Place, Sequence[Attachment]]:
-        """The attachments of the messages at some places, in a fixed order each; messages without any are missing."""
+    def of(self, messages: Sequence[ReadMessage]) -> Mapping[Place, Sequence[Attachment]]:
+        """The attachments of some messages, by their places, in a fixed order each; those without any are missing."""
         ...
 
 
 class NoAttachments:
     """There are none."""
 
-    def of(self, places: Sequence[Place]) -> Mapping[Place, Sequence[Attachment]]:  # noqa: ARG002 - the interface
+    def of(self, messages: Sequence[ReadMessage]) -> Mapping[Place, Sequence[Attachment]]:  # noqa: ARG002 - the interface
         """Nothing."""
         return {}
 

@@ -16,6 +16,6 @@ def with_attachments(
     """Each entry with what is attached to it; memory holds one stretch, and no attachment's bytes."""
     rest = iter(entries)
     while stretch := list(islice(rest, STRETCH)):
-        found = attachments.of([place_of(entry) for entry in stretch if isinstance(entry, ReadMessage)])
+        found = attachments.of([entry for entry in stretch if isinstance(entry, ReadMessage)])
         for entry in stretch:
             yield entry, found.get(place_of(entry), ())

@@ -56,9 +56,9 @@ class Attached:
     def __init__(self, **by_id: Sequence[Attachment]) -> None:
         self._by_id = {f"${name}": found for name, found in by_id.items()}
 
-    def of(self, places: Sequence[Place]) -> Mapping[Place, Sequence[Attachment]]:
-        """Those of some places."""
-        return {place: self._by_id[place[1]] for place in places if place[1] in self._by_id}
+    def of(self, messages: Sequence[ReadMessage]) -> Mapping[Place, Sequence[Attachment]]:
+        """Those of some messages."""
+        return {place_of(m): self._by_id[m.message_id] for m in messages if m.message_id in self._by_id}
 
 
 def attachment(data: bytes = b"", kind: str = "file", name: str | None = None, **values: Any) -> Attachment:

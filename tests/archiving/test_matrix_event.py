@@ -72,6 +72,26 @@ def test_a_thread_is_no_answer_unless_it_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"body": "b.png", "info": {"mimetype": "image/png"}}, ("b.png", "image/png")),
+        ({"body": "a caption", "filename": "b.png", "info": []}, ("b.png", None)),
+        ({"body": 1, "filename": {}, "info": {"mimetype": 5}}, (None, None)),
+    ],
+)
+def test_a_file_has_the_name_that_its_sender_gave(content: object, expected: tuple[str | None, str | None]) -> None:
+    """`filename` where the body is a caption; a thumbnail has no name, and a type of its own."""
+    event = parse(json.dumps({"type": "m.room.message", "content": content}).encode())
+    assert event is not None
+    assert event.file("file") == expected
+    assert event.file("thumbnail") == (None, None)
+    info = {"info": {"thumbnail_info": {"mimetype": "image/webp"}}}
+    event = parse(json.dumps({"type": "m.room.message", "content": info}).encode())
+    assert event is not None
+    assert event.file("thumbnail") == (None, "image/webp")
+
+
+@pytest.mark.parametrize(
     ("kind", "expected"),
     [
         ("application/json", True),

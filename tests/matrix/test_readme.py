@@ -6,6 +6,7 @@ import mailbox
 import re
 import shlex
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +73,7 @@ def test_its_commands_lead_to_archives(folder: Path, program: Program, monkeypat
         words = [word.replace("@alice:", "@bob:").replace("example.org", "lab.example") for word in shlex.split(line)]
         if words[0] == "authorizations":
             campaign.write_answers(folder, consents)
-        values = {"PLAN": campaigns.newest_plan, "ROOM": lambda _: ROOM}
+        values: dict[str, Callable[[Path], str]] = {"PLAN": campaigns.newest_plan, "ROOM": lambda _: ROOM}
         words = [values[word](folder) if word in values else word for word in words]
         campaign(*words, at=_WHEN.get(words[0], RUN))
     expected = oracle.expected(ROOM)

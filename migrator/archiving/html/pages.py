@@ -41,7 +41,7 @@ def write(history: History, about: About, attachments: AttachmentOpener, files: 
         entries = history.entries()
         for page in pages:
             shown = list(islice(entries, page.last - page.first + 1))
-            found = attachments.of([place_of(entry) for entry in shown if isinstance(entry, ReadMessage)])
+            found = attachments.of([entry for entry in shown if isinstance(entry, ReadMessage)])
             saved = [
                 save_all(files, entry, found.get(place_of(entry), ())) if isinstance(entry, ReadMessage) else []
                 for entry in shown
