@@ -3,9 +3,9 @@
 The members are those of the export that Element makes (`messages` is a list of events), so that its readers take it.
 Each event ends with `payload`: exactly the bytes that the sender's client sealed, of which `payload_size` says how many
 there are and `payload_sha256` which. `type` and `content` are the payload's, again without a byte changed. Where it is
-not JSON that may stand in a document, `payload_base64` has the bytes instead. `cleartext_relation` is what the source
-has as `m.relates_to` beside the ciphertext. A gap is an event of type `m.room.encrypted` without content, and
-`migrator.gap` says why it is none.
+not JSON that may stand in a document, `payload_base64` has the bytes instead, and `content_type` their kind.
+`cleartext_relation` is what the source has as `m.relates_to` beside the ciphertext. A gap is an event of type
+`m.room.encrypted` without content, and `migrator.gap` says why it is none.
 """
 
 import base64
@@ -18,7 +18,6 @@ from migrator.archiving.interface import About, AttachmentOpener, Files, History
 from migrator.archiving.matrix_event import clear_relation, is_json, parse
 from migrator.archiving.paging import with_attachments
 from migrator.archiving.saved_files import save_all
-from migrator.core.errors import UsageError
 from migrator.reading import ReadGap, ReadMessage
 
 SCHEMA: Final = "migrator.matrix_archive/1"
@@ -26,7 +25,7 @@ SUFFIX: Final = ".json"
 
 
 def pieces(history: History, about: About, attachments: AttachmentOpener, files: Files | None) -> Iterator[bytes]:
-    """The document, piece by piece; `UsageError` where a message's content is not Matrix's."""
+    """The document, piece by piece."""
     yield _head(about)
     first = True
     for entry, found in with_attachments(history.entries(), attachments):
@@ -70,12 +69,8 @@ def _gap(room_id: str, gap: ReadGap) -> bytes:
 
 
 def _event(room_id: str, message: ReadMessage, saved: list[dict[str, Any]]) -> Iterator[bytes]:
-    if not is_json(message.content_type):
-        raise UsageError(
-            f"the history of {room_id} is no Matrix room's: its messages are {message.content_type}",
-            hint="--format html or mbox takes any history",
-        )
-    payload, event = message.content, parse(message.content)
+    payload = message.content
+    event = parse(payload) if is_json(message.content_type) else None
     members: dict[str, Any] = {
         "event_id": message.message_id,
         "room_id": room_id,
@@ -92,6 +87,7 @@ def _event(room_id: str, message: ReadMessage, saved: list[dict[str, Any]]) -> I
     digest = hashlib.sha256(payload).hexdigest()
     yield f',"payload_sha256":"{digest}","payload_size":{len(payload)}'.encode()
     if event is None:
+        yield b',"content_type":' + _json(message.content_type)
         yield b',"payload_base64":"' + base64.b64encode(payload) + b'"}'
     else:
         yield b',"payload":' + payload + b"}"

@@ -11,7 +11,6 @@ import hashlib
 import quopri
 import re
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -26,7 +25,7 @@ from migrator.archiving.gap_words import GAP_WORDS
 from migrator.archiving.interface import About, Attachment, AttachmentOpener, History
 from migrator.archiving.matrix_event import MatrixEvent, event_of, is_json
 from migrator.archiving.paging import with_attachments
-from migrator.archiving.plain_text import EPOCH, described, visible
+from migrator.archiving.plain_text import EPOCH, described, moment_of, visible
 from migrator.reading import Entry, ReadGap, ReadMessage
 
 SUFFIX: Final = ".mbox"
@@ -61,7 +60,7 @@ def pieces(history: History, about: About, attachments: AttachmentOpener) -> Ite
 
 def _headers(entry: Entry, about: About, room: str, event: MatrixEvent | None, what: str) -> bytes:
     """The separator and the headers. Ids go through percent-encoding, names become quoted strings or encoded words."""
-    moment = EPOCH + timedelta(milliseconds=entry.sent_at)
+    moment = moment_of(entry.sent_at) or EPOCH
     sender = entry.sender_id if isinstance(entry, ReadMessage) else None
     lines = [
         f"From migrator@{room}.room.invalid {asctime(moment.utctimetuple())}",
@@ -70,6 +69,7 @@ def _headers(entry: Entry, about: About, room: str, event: MatrixEvent | None, w
         f"Subject: {_encoded(f'{about.conversation_id}: {what}')}",
         f"Date: {format_datetime(moment)}",
         f"Message-ID: {_message_id(entry.message_id, room)}",
+        f"X-Migrator-Sent-At: {entry.sent_at}",
         f"X-Migrator-Conversation: {_quoted(about.conversation_id)}",
         f"X-Migrator-Message: {_quoted(entry.message_id)}",
     ]

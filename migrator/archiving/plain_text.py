@@ -6,7 +6,7 @@ or hide what it says (Unicode Technical Report 36, section 2.4). They are writte
 
 import unicodedata
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from migrator.archiving.interface import Attachment
@@ -17,6 +17,14 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TURNS: Final = frozenset([*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0x206A, 0x2070)])
 """Embeddings, overrides, isolates, and deprecated formatting characters."""
 _KEPT: Final = frozenset("\t\n")
+
+
+def moment_of(milliseconds: int) -> datetime | None:
+    """When something was sent, in UTC; None where that is no time: a gap may have any number (`malformed`)."""
+    try:
+        return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
 
 
 def visible(text: str) -> str:

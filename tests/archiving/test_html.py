@@ -123,6 +123,14 @@ def test_every_reason_of_a_gap_has_words(tmp_path: Path) -> None:
     assert "9 that stayed sealed" in contents
 
 
+def test_a_time_that_is_none_is_told(tmp_path: Path) -> None:
+    """A malformed message may have any time."""
+    times = [-(2**63), -1, 2**63 - 1]
+    text = page(tmp_path, Room([replace(gap(f"${n}", "malformed"), sent_at=n) for n in times]))
+    assert [f"time {n}" in article(text, 1 + at) for at, n in enumerate(times)] == [True, False, True]
+    assert "1969-12-31" in text
+
+
 ATTACKS = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",

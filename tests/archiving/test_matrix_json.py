@@ -8,12 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from migrator.archiving import matrix_json
 from migrator.archiving.folder import new_folder
 from migrator.archiving.interface import Form, NoAttachments
-from migrator.core.errors import UsageError
 from tests.archiving.rooms import BEGAN, ROOM, Attached, Room, attachment, gap, raw, said
 
 ODD = [
@@ -95,10 +92,11 @@ def test_empty_room_is_a_document() -> None:
     assert json.loads(document(Room([])))["messages"] == []
 
 
-def test_another_history_is_refused() -> None:
-    """What is not Matrix's content is not dressed up as an event."""
-    with pytest.raises(UsageError, match="no Matrix room"):
-        document(Room([raw("$a", b"x", kind="application/octet-stream")]))
+def test_other_content_is_told_as_such() -> None:
+    """What a client handed in as history may be of any kind: it is not dressed up as an event."""
+    (event,) = json.loads(document(Room([raw("$a", b'{"type":"m"}', kind='text/"x')])))["messages"]
+    assert (event["content_type"], event["payload_base64"]) == ('text/"x', "eyJ0eXBlIjoibSJ9")
+    assert "type" not in event
 
 
 def test_attachments_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import email.policy
 import mailbox
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.archiving.rooms import Attached, Room, attachment, edit, gap, raw, sa
 
 HEADERS = {
     "From", "To", "Subject", "Date", "Message-ID", "X-Migrator-Conversation", "X-Migrator-Message", "X-Migrator-Sender",
-    "X-Migrator-Gap", "X-Migrator-Content-SHA256", "MIME-Version", "Content-Type",
+    "X-Migrator-Gap", "X-Migrator-Sent-At", "X-Migrator-Content-SHA256", "MIME-Version", "Content-Type",
 }  # fmt: skip
 
 
@@ -99,6 +100,14 @@ def test_sender_is_shown_as_it_is(tmp_path: Path) -> None:
     """The whole id is the display name, in any script."""
     mails = messages(tmp_path, Room([said("$a", sender='@"Ж":пример.example'), said("$b", sender="@a\\b:c")]))
     assert [mail["From"].addresses[0].display_name for mail in mails] == ['@"Ж":пример.example', "@a\\b:c"]
+
+
+@pytest.mark.parametrize("sent_at", [-1, -(2**63), 2**63 - 1, 253402300799999])
+def test_a_time_that_is_none_is_told(tmp_path: Path, sent_at: int) -> None:
+    """A malformed message may have any time: it has its mail, and the number in a header."""
+    mail = messages(tmp_path, Room([replace(gap("$a", "malformed"), sent_at=sent_at)]))[0]
+    assert mail["X-Migrator-Sent-At"] == str(sent_at)
+    assert mail["Date"]
 
 
 def test_other_content_is_attached_whole(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ files that were saved beside the pages; what is in Matrix's media repository is 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +19,7 @@ from migrator.archiving.html import sanitising
 from migrator.archiving.html.index import Index
 from migrator.archiving.html.rows import rows
 from migrator.archiving.interface import About, AttachmentOpener, Files, History
-from migrator.archiving.plain_text import EPOCH, visible
+from migrator.archiving.plain_text import moment_of, visible
 from migrator.archiving.saved_files import save_all
 from migrator.reading import ReadMessage, place_of
 
@@ -68,9 +67,7 @@ def _templates(about: About) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda number: f"{number:,}"
-    environment.filters["moment"] = lambda milliseconds: (
-        f"{EPOCH + timedelta(milliseconds=milliseconds):%Y-%m-%d %H:%M:%S}"
-    )
+    environment.filters["moment"] = _moment
     environment.filters["visible"] = visible
     environment.filters["shortened"] = lambda text: text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
     environment.filters["gap_words"] = lambda reason: (
@@ -78,6 +75,11 @@ def _templates(about: About) -> Environment:
     )
     environment.globals.update(about=about, page_name=page_name)
     return environment
+
+
+def _moment(milliseconds: int) -> str:
+    moment = moment_of(milliseconds)
+    return f"time {milliseconds}" if moment is None else moment.replace(tzinfo=None).isoformat(" ", "seconds")
 
 
 def _pieces(templates: Environment, name: str, values: dict[str, Any]) -> Iterator[bytes]:

@@ -4,7 +4,6 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -14,7 +13,8 @@ from migrator.archiving.html.quoting import Quotes
 from migrator.archiving.html.sanitising import sanitised
 from migrator.archiving.interface import History
 from migrator.archiving.matrix_event import MatrixEvent, event_of
-from migrator.archiving.plain_text import EPOCH, readable, visible
+from migrator.archiving.plain_text import moment_of, readable, visible
+from migrator.core.clock import format_time
 from migrator.reading import Entry, ReadGap
 
 _SHOWN_AS_TEXT: Final = frozenset(("m.room.message", "m.sticker", "m.reaction"))
@@ -69,13 +69,13 @@ def _row(
     known: _Known, targets: Mapping[str, Stands], quotes: Quotes, saved: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     entry = known.entry
-    moment = EPOCH + timedelta(milliseconds=entry.sent_at)
+    moment = moment_of(entry.sent_at)
     row: dict[str, Any] = {
         "number": known.number,
         "event_id": visible(entry.message_id),
-        "day": f"{moment:%Y-%m-%d}",
-        "time": f"{moment:%H:%M:%S}",
-        "moment": f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z",
+        "day": "without a date" if moment is None else moment.date().isoformat(),
+        "time": f"time {entry.sent_at}" if moment is None else moment.time().isoformat(timespec="seconds"),
+        "moment": "" if moment is None else format_time(moment),
         "edits": known.edits,
         "reactions": known.reactions,
         "reaction_words": _reaction_words(known.reactions, quotes),

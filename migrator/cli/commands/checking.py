@@ -1,5 +1,6 @@
 """verify, rollback, report, read: what became of a run."""
 
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -89,6 +90,10 @@ def read(session: Session, conversation: str, reason: str, form: str, save: Path
 
 
 def _archive(session: Session, conversation: str, reason: str, form: archiving.Form, save: Path | None) -> None:
+    if save is None and sys.stdout.isatty():
+        raise UsageError(
+            "an archive holds what strangers wrote: it is nothing for a terminal", hint="add --save, or pipe"
+        )
     with session.campaign() as campaign:
         if save is None:
             session.output.raw(archiving.stream(campaign, conversation, reason, form))
