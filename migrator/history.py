@@ -20,6 +20,9 @@ from migrator.lookups import rows_among
 StoredMessage = tuple[int, str, str, str, int, bytes]
 """(sent_at in ms, message id, sender id, content type, key id, ciphertext)."""
 
+StoredGap = tuple[int, str, str]
+"""(sent_at in ms, message id, reason)."""
+
 Place = tuple[int, str]
 """(sent_at in ms, message id): where a message stands in its conversation."""
 
@@ -138,6 +141,19 @@ def message_pages(connection: sa.Connection, conversation_no: int, size: int) ->
     )
     for page in connection.execute(query).partitions():
         yield [(row[0], row[1], row[2], row[3], row[4], bytes(row[5])) for row in page]
+
+
+def gap_pages(connection: sa.Connection, conversation_no: int, size: int) -> Iterator[list[StoredGap]]:
+    """A conversation's gaps in message order, `size` at a time; memory holds one page."""
+    table = tables.gap
+    query = (
+        sa.select(table.c.sent_at, table.c.message_id, table.c.reason)
+        .where(table.c.conversation_no == conversation_no)
+        .order_by(table.c.sent_at, bytewise(connection, table.c.message_id))
+        .execution_options(yield_per=size)
+    )
+    for page in connection.execute(query).partitions():
+        yield [(row[0], row[1], row[2]) for row in page]
 
 
 def messages_of(connection: sa.Connection, conversation_nos: Sequence[int]) -> dict[int, list[StoredMessage]]:

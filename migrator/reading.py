@@ -1,11 +1,14 @@
 """Reads migrated history for an operator: every use is in the audit log before the first message is given.
 
 The messages come from one read transaction, so that a rollback or an extension that runs meanwhile shows wholly or not
-at all, and their number is compared with the conversation's at the end.
+at all, and their number is compared with the conversation's at the end. `migrator.archiving` makes files of them, with
+the gaps.
 """
 
+import heapq
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +21,7 @@ from migrator.campaign import Campaign
 from migrator.core.envelope import DataKey
 from migrator.core.errors import GateError, IntegrityError, MigratorError, UsageError
 from migrator.database import tables
+from migrator.history import Place, StoredMessage
 
 MAX_REASON_CHARS: Final = 500
 _PAGE: Final = 1000
@@ -27,13 +31,18 @@ _FORBIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadMessage:
-    """One message of server history; `sent_at` in milliseconds, `content` as the client wrote it."""
+    """One message of server history; `sent_at` in milliseconds, `content` as the client wrote it.
+
+    `relation`: JSON text of what the source has beside the ciphertext (Matrix's `m.relates_to`); None where nobody was
+    asked or the source does not know the message.
+    """
 
     sent_at: int
     message_id: str
     sender_id: str
     content_type: str
     content: bytes = field(repr=False)
+    relation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +54,119 @@ class _Visible:
     ref: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadGap:
+    """One message that stayed sealed, and why; who sent it is not known here."""
+
+    sent_at: int
+    message_id: str
+    reason: str
+
+
+Entry = ReadMessage | ReadGap
+
+Relations = Callable[[Sequence[str]], Mapping[str, str]]
+"""What gives `ReadMessage.relation` for some message ids; those that it does not know are missing."""
+
+
+class History:
+    """A migrated conversation as one moment has it, walked as often as one likes; `messages`, `gaps`: how many."""
+
+    def __init__(self, connection: sa.Connection, visible: _Visible, relations: Relations | None = None) -> None:
+        self._connection = connection
+        self._visible = visible
+        self._relations = relations
+        self.conversation_id = visible.conversation_id
+        self.messages, self.gaps = _still_visible(connection, visible)
+
+    def entries(self) -> Iterator[Entry]:
+        """Messages and gaps in message order; `IntegrityError` at the end where their numbers are not the counts'."""
+        number = self._visible.conversation_no
+        given = missing = 0
+        both: tuple[Iterator[Entry], Iterator[Entry]] = (self._messages(), self._gaps(number))
+        for entry in heapq.merge(*both, key=place_of):
+            if isinstance(entry, ReadGap):
+                missing += 1
+            else:
+                given += 1
+            yield entry
+        _compare("messages", given, self.messages)
+        _compare("gaps", missing, self.gaps)
+
+    def messages_only(self) -> Iterator[ReadMessage]:
+        """The messages in order; `IntegrityError` at the end where their number is not the count."""
+        given = 0
+        for message in self._messages():
+            given += 1
+            yield message
+        _compare("messages", given, self.messages)
+
+    def at(self, places: Sequence[Place]) -> dict[Place, ReadMessage]:
+        """The messages at some places; those that are gaps, or not there, are missing from the result."""
+        rows = history.messages_at(self._connection, self._visible.conversation_no, places)
+        return dict(zip(rows, self._opened(list(rows.values())), strict=True))
+
+    def _messages(self) -> Iterator[ReadMessage]:
+        for page in history.message_pages(self._connection, self._visible.conversation_no, _PAGE):
+            yield from self._opened(page)
+
+    def _gaps(self, number: int) -> Iterator[ReadGap]:
+        for page in history.gap_pages(self._connection, number, _PAGE):
+            for sent_at, message_id, reason in page:
+                yield ReadGap(sent_at=sent_at, message_id=message_id, reason=reason)
+
+    def _opened(self, page: Sequence[StoredMessage]) -> Iterator[ReadMessage]:
+        relations = self._relations([row[1] for row in page]) if self._relations is not None else {}
+        for row in page:
+            sent_at, message_id, sender_id, content_type = row[:4]
+            yield ReadMessage(
+                sent_at=sent_at,
+                message_id=message_id,
+                sender_id=sender_id,
+                content_type=content_type,
+                content=history.open_row(self._visible.key, self.conversation_id, row),
+                relation=relations.get(message_id),
+            )
+
+
+def place_of(entry: Entry) -> Place:
+    """Where a message or gap stands in its conversation."""
+    return entry.sent_at, entry.message_id
+
+
 def read(campaign: Campaign, conversation_id: str, reason: str) -> Iterator[ReadMessage]:
     """The messages of a migrated conversation in order, after the reading itself was recorded.
 
     Checks and the record happen at the call, not at the first message. `UsageError` for an unknown conversation or an
     unfit reason, `GateError` where the history was not migrated, `IntegrityError` where it does not open.
     """
+    visible = _recorded(campaign, conversation_id, reason, "text")
+    return _messages(campaign, visible)
+
+
+@contextmanager
+def opened(
+    campaign: Campaign, conversation_id: str, reason: str, form: str, relations: Relations | None = None
+) -> Iterator[History]:
+    """A migrated conversation, for an archive in some format, once the reading was recorded; raises as `read`."""
+    visible = _recorded(campaign, conversation_id, reason, form)
+    with campaign.database.read() as connection:
+        yield History(connection, visible, relations)
+
+
+def _recorded(campaign: Campaign, conversation_id: str, reason: str, form: str) -> _Visible:
     reason = _checked_reason(reason)
     with campaign.database.read() as connection:
         visible = _visible(campaign, connection, conversation_id)
     event = Event(
         type=EventType.HISTORY_READ,
         subject=visible.ref,
-        data={"ref": visible.ref, "reason": reason, "messages": visible.message_count},
+        data={"ref": visible.ref, "reason": reason, "messages": visible.message_count, "format": form},
     )
     with campaign.database.write("history-read") as connection:
         outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())
     campaign.audit.flush()
-    return _messages(campaign, visible)
+    return visible
 
 
 def _checked_reason(reason: str) -> str:
@@ -118,36 +222,26 @@ def _key(campaign: Campaign, connection: sa.Connection, conversation_no: int) ->
 
 
 def _messages(campaign: Campaign, visible: _Visible) -> Iterator[ReadMessage]:
-    given = 0
     with campaign.database.read() as connection:
-        expected = _still_visible(connection, visible)
-        for page in history.message_pages(connection, visible.conversation_no, _PAGE):
-            for row in page:
-                content = history.open_row(visible.key, visible.conversation_id, row)
-                sent_at, message_id, sender_id, content_type = row[:4]
-                yield ReadMessage(
-                    sent_at=sent_at,
-                    message_id=message_id,
-                    sender_id=sender_id,
-                    content_type=content_type,
-                    content=content,
-                )
-            given += len(page)
+        yield from History(connection, visible).messages_only()
+
+
+def _compare(what: str, given: int, expected: int) -> None:
     if given != expected:
         raise IntegrityError(
-            f"the conversation has {given} messages where its counts say {expected}",
+            f"the conversation has {given} {what} where its counts say {expected}",
             hint="`migrator verify` says what else is wrong",
         )
 
 
-def _still_visible(connection: sa.Connection, visible: _Visible) -> int:
-    """How many messages it has now; `GateError` if it was rolled back since the record was made."""
+def _still_visible(connection: sa.Connection, visible: _Visible) -> tuple[int, int]:
+    """How many messages and gaps it has now; `GateError` if it was rolled back since the record was made."""
     table = tables.conversation
-    count: int | None = connection.scalar(
-        sa.select(table.c.message_count).where(
+    row = connection.execute(
+        sa.select(table.c.message_count, table.c.gap_count).where(
             table.c.conversation_no == visible.conversation_no, table.c.mode == "server"
         )
-    )
-    if count is None:
+    ).one_or_none()
+    if row is None:
         raise GateError("this conversation's history was rolled back at this moment", hint="nothing was read")
-    return count
+    return row.message_count, row.gap_count

@@ -65,7 +65,7 @@ def test_event_is_in_the_log_before_the_first_message(tmp_path: Path) -> None:
         given = list(messages)
     assert event["type"] == "dev.migrator.history.read"
     assert event["actor"] == "operator@test"
-    assert event["data"] == {"ref": event["subject"], "reason": REASON, "messages": len(given)}
+    assert event["data"] == {"ref": event["subject"], "reason": REASON, "messages": len(given), "format": "text"}
     assert conversation_id.encode() not in line
     created = rows(spec, "SELECT 1 FROM migrator_outbox WHERE type = 'key.created' AND subject = ?", event["subject"])
     assert len(created) == 1

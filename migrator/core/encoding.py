@@ -125,7 +125,7 @@ def _after_space(text: str, position: int) -> int:
 
 
 def check_depth(text: str, max_depth: int) -> None:
-    """Bound the nesting before the parser recurses; brackets inside strings don't count."""
+    """Bound the nesting before a parser recurses, by `ValueError`; brackets inside strings don't count."""
     if text.count("{") + text.count("[") <= max_depth:
         return
     depth = 0

@@ -86,7 +86,7 @@ def participants(members: Iterable[Any], visibilities: Sequence[tuple[Any, str]]
 
 def visibility_of(text: Any) -> str:
     """The history visibility that a state event sets; what is none is `shared`, as Synapse takes it."""
-    value = _content(text).get("history_visibility")
+    value = content_of(text).get("history_visibility")
     return value if value in ("joined", "invited", "world_readable") else "shared"
 
 
@@ -158,7 +158,7 @@ def message(
 
 
 def _encrypted(text: Any) -> tuple[bytes | None, str | None, str | None, str | None]:
-    content = _content(text)
+    content = content_of(text)
     ciphertext = _text(content.get("ciphertext"))
     return (
         None if ciphertext is None else ciphertext.encode(),
@@ -174,7 +174,8 @@ def session_of(text: Any) -> str | None:
     return None if ciphertext is None else session_id
 
 
-def _content(text: Any) -> dict[str, Any]:
+def content_of(text: Any) -> dict[str, Any]:
+    """The content of an event's JSON; empty for whatever has none."""
     content = _object(text).get("content")
     return content if isinstance(content, dict) else {}
 
@@ -206,4 +207,4 @@ def has_ciphertext(text: Any) -> bool:
     if text is None:
         return False
     found = _object(text)
-    return not found or _content(text).get("ciphertext") is not None
+    return not found or content_of(text).get("ciphertext") is not None

@@ -40,6 +40,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "kms-outage": campaigns.stopped,
     "key-rotation": campaigns.rotated,
     "watching-a-run": campaigns.planned,
+    "keeping-e2ee-off": campaigns.executed,
 }
 """What has happened before somebody opens the runbook; None: everything was imported."""
 STATIONS = ["Symptom", "Check", "Act", "Verify", "Roll back"]

@@ -1,11 +1,12 @@
 """verify, report, read: what became of a run."""
 
+import sys
 from pathlib import Path
 from typing import Final
 
 import click
 
-from migrator import reading, reporting, verification
+from migrator import archiving, reading, reporting, verification
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
 from migrator.cli.offers import OUTCOME, RUN
 from migrator.cli.options import PERCENT
@@ -14,6 +15,7 @@ from migrator.cli.views import checking as views
 from migrator.core.errors import ExitStatus, UsageError
 
 _run = click.argument("run", required=False, metavar="[RUN]", type=RUN)
+_FORMATS: Final = ("text", *(form.value for form in archiving.Form))
 
 
 @click.command(
@@ -79,23 +81,50 @@ def report(session: Session, run: str | None, save: Path | None, only: str | Non
             'migrator read in00000001/u00000002 --reason "ticket 4711"',
             "print it, oldest first; the reason is recorded first",
         ),
+        (
+            'migrator read "!room:example.org" --reason "request 12" --format html --save archive',
+            "pages for people, with attachments and a manifest of digests",
+        ),
     ),
 )
 @click.argument("conversation", metavar="CONVERSATION")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it goes into the audit log.")
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True,
+              help="text: lines for a terminal. The others are archives, with the gaps and their reasons.")  # fmt: skip
+@click.option("--save", type=click.Path(path_type=Path), metavar="DIR|FILE",
+              help="Write the archive there: a new folder with attachments and a manifest of digests, or one new file "
+                   "without them where the name ends in .json or .mbox.")  # fmt: skip
 @click.pass_obj
-def read(session: Session, conversation: str, reason: str) -> None:
+def read(session: Session, conversation: str, reason: str, form: str, save: Path | None) -> None:
     """Print a conversation's migrated history.
 
-    Only what is visible to readers: one that is sealed is refused. Every use is an audit event, which says who read it
-    and why.
+    Only what is visible to readers: one that is sealed is refused. With --format it makes an archive. Every use is an
+    audit event, which says who read it and why.
     """
+    if form != "text":
+        _archive(session, conversation, reason, archiving.Form(form), save)
+        return
+    if save is not None:
+        raise UsageError("--save is for archives", hint="add --format matrix-json, html or mbox")
     with session.campaign() as campaign:
         messages = reading.read(campaign, conversation, reason)
         with session.output.listing("migrator.history/1", "messages", "message") as listing:
             for message in messages:
                 if not listing.add(views.message(message), views.message_line(message)):
                     break
+        session.output.text(*views.left_in_clear(archiving.clear_text(campaign, conversation)))
+
+
+def _archive(session: Session, conversation: str, reason: str, form: archiving.Form, save: Path | None) -> None:
+    if save is None and sys.stdout.isatty():
+        raise UsageError(
+            "an archive holds what strangers wrote: it is nothing for a terminal", hint="add --save, or pipe"
+        )
+    with session.campaign() as campaign:
+        if save is None:
+            session.output.raw(archiving.stream(campaign, conversation, reason, form))
+        else:
+            session.output.result(views.archived(archiving.save(campaign, conversation, reason, form, save)))
 
 
 COMMANDS: Final[tuple[click.Command, ...]] = (verify, report, read)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from migrator.archiving import Archive
 from migrator.cli.output import View
 from migrator.cli.views.text import Row, counted, table
 from migrator.core.clock import format_time
@@ -89,6 +90,30 @@ def _verification(found: dict[str, Any] | None) -> str:
         return "not verified yet: `migrator verify`"
     verdict = "verified" if found["ok"] else "FAILED verification"
     return f"{verdict} on {found['finished_at']} (sample: {found['sample']})"
+
+
+def archived(archive: Archive) -> View:
+    """An archive that was saved."""
+    what = f"{counted(archive.messages, 'message')}, {counted(archive.gaps, 'gap')}"
+    lines = [f"{archive.form.value} archive in {archive.path}: {what}, {counted(archive.files, 'file')}"]
+    return View(
+        document={
+            "schema": "migrator.archive/1",
+            "conversation_id": archive.conversation_id,
+            "format": archive.form.value,
+            "path": str(archive.path),
+            "messages": archive.messages,
+            "gaps": archive.gaps,
+            "clear_text": archive.clear_text,
+            "files": archive.files,
+        },
+        lines=lines + left_in_clear(archive.clear_text),
+    )
+
+
+def left_in_clear(count: int | None) -> list[str]:
+    """What a room has beside its history; nothing where there is none, or the source can't be asked."""
+    return [f"({counted(count, 'clear-text event')} of the room were left where they are)"] if count else []
 
 
 def message(read: ReadMessage) -> dict[str, str | int]:
