@@ -10,7 +10,7 @@ import click
 
 from migrator.cli import signals
 from migrator.cli.command import Group
-from migrator.cli.commands import audit, bench, checking, ending, handed_in, keys, notify, plans, runs, setup
+from migrator.cli.commands import audit, bench, checking, control, ending, handed_in, keys, notify, plans, runs, setup
 from migrator.cli.errors import guarded
 from migrator.cli.session import Session
 from migrator.core.errors import ExitStatus
@@ -35,8 +35,8 @@ def cli() -> None:
 
 
 for command in (
-    *setup.COMMANDS, *notify.COMMANDS, *handed_in.COMMANDS, *plans.COMMANDS, *runs.COMMANDS, *checking.COMMANDS,
-    *ending.COMMANDS, *keys.COMMANDS, *audit.COMMANDS, *bench.COMMANDS,
+    *setup.COMMANDS, *notify.COMMANDS, *handed_in.COMMANDS, *plans.COMMANDS, *runs.COMMANDS, *control.COMMANDS,
+    *checking.COMMANDS, *ending.COMMANDS, *keys.COMMANDS, *audit.COMMANDS, *bench.COMMANDS,
 ):  # fmt: skip
     cli.add_command(command)
 

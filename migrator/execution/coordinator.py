@@ -25,11 +25,11 @@ from migrator.core.errors import (
     resumable,
     resumable_from_here,
 )
-from migrator.core.lifecycle import RunState, StopReason
+from migrator.core.lifecycle import RunState, StopReason, stop_reason_of
 from migrator.core.progress import Progress
 from migrator.core.settings import Share
 from migrator.database import tables
-from migrator.execution import runs, shards
+from migrator.execution import half_done, runs, shards
 from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import require_cutover, require_open
@@ -61,7 +61,7 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     require_open(campaign, found, options.confirm)
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
-        begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options))
+        begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options), lease_token=lease.token)
         return session.drive(begun, found.watermarks, lease)
 
 
@@ -79,7 +79,7 @@ def resume(
     require_cutover(campaign)
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
-        taken = runs.take_up(campaign, run.run_id, max_rate=limit_of(campaign, options))
+        taken = runs.take_up(campaign, run.run_id, max_rate=limit_of(campaign, options), lease_token=lease.token)
         return session.drive(taken, plan.watermarks, lease)
 
 
@@ -94,6 +94,7 @@ class _Session:
         self.engine = engine_of(campaign, options)
         self.began = time.monotonic()
         self.stopping: StopReason | None = None
+        self.told: StopReason | None = None
         self.error: MigratorError | None = None
         self.done = Committed(messages=0, failures=0, held_seconds=0.0, waiting=None)
         self.held_seconds = 0.0
@@ -107,7 +108,7 @@ class _Session:
         self.error = journal.seal() or journal.anchor(self.progress)
         if self.error is not None:
             self.stopping = StopReason.AUDIT_LOG
-            return self._conclude(run, journal)
+            return self._conclude(run, lease, journal)
         self._announce(run)
         self._note(run, None, self.engine.workers)
         queue = Queue(
@@ -132,7 +133,7 @@ class _Session:
             self._look_around(run, lease, budget, journal, queue)
         finally:
             queue.close()
-        return self._conclude(run, journal)
+        return self._conclude(run, lease, journal)
 
     def wanted(self) -> StopReason | None:
         """Why somebody wants the session to stop, or its time is over."""
@@ -150,23 +151,31 @@ class _Session:
         self._count(run, queue)
         failed = journal.keep()
         self.error = self.error or failed
-        reason = self.wanted()
+        reason = self.told or self.wanted()
         if lease.lost.is_set():
             self.error = self.error or LeaseHeldError("the campaign's lease was lost to another process")
         if self.error is not None:
             reason = StopReason.AUDIT_LOG if isinstance(self.error, AuditLogError) else StopReason.SERVICE_DOWN
         elif self.done.failures > budget:
             reason = StopReason.ERROR_BUDGET
-        if reason is not None and self.stopping is None:
+        if reason is not None and self._goes_further(reason):
             self.stopping = reason
             self.progress.note(f"stopping ({reason.value}): waiting for the next checkpoint")
             runs.request_stop(self.campaign, run, reason)
             self.error = self.error or journal.seal()
 
+    def _goes_further(self, reason: StopReason) -> bool:
+        """Whether it is worth saying: the first reason stays, but for an abort."""
+        return self.stopping is None or (reason is StopReason.ABORTED and self.stopping is not reason)
+
     def _count(self, run: Run, queue: Queue) -> None:
         """What the workers have done; and tell whoever watches, here or from another shell, what they wait for."""
         with self.campaign.database.read() as connection:
             now = committed(connection, run)
+            row = runs.find(connection, run.run_id)
+        self.told = stop_reason_of(row.state)
+        if row.generation != run.generation:
+            self.error = self.error or LeaseHeldError("the campaign's lease was taken from this process")
         self.progress.advance(now.messages - self.done.messages)
         held = (now.held_seconds - self.done.held_seconds) / max(1, self.noted[1])
         if held:
@@ -183,7 +192,7 @@ class _Session:
             self.noted = waiting, sharing
             runs.note(self.campaign, run, waiting=waiting, sharing=sharing)
 
-    def _conclude(self, run: Run, journal: Journal) -> RunSummary:
+    def _conclude(self, run: Run, lease: Lease, journal: Journal) -> RunSummary:
         worked = Worked(
             seconds=time.monotonic() - self.began, held_seconds=self.held_seconds, messages=self.done.messages
         )
@@ -192,8 +201,7 @@ class _Session:
         if found.pending == 0 and self.error is None:
             runs.complete(self.campaign, run, found.counts, worked)
         elif self.stopping is not None or self.error is not None:
-            detail = self.error.message if self.error is not None else None
-            runs.stop(self.campaign, run, self.stopping or StopReason.SERVICE_DOWN, worked, detail=detail)
+            self._rest(run, lease, self.stopping or StopReason.SERVICE_DOWN, worked)
         else:
             runs.stop(self.campaign, run, StopReason.SERVICE_DOWN, worked)
             raise IntegrityError(
@@ -207,6 +215,18 @@ class _Session:
             raise resumable(self.error)
         with self.campaign.database.read() as connection:
             return summary_of(connection, runs.find(connection, run.run_id))
+
+    def _rest(self, run: Run, lease: Lease, reason: StopReason, worked: Worked) -> None:
+        """Stop; where somebody wants the run aborted, without what is half done."""
+        detail = self.error.message if self.error is not None else None
+        if reason is not StopReason.ABORTED and runs.stop(self.campaign, run, reason, worked, detail=detail):
+            return
+
+        def fence(connection: sa.Connection) -> None:
+            leases.require(connection, self.campaign.name, lease, hint="`migrator abort` goes on where it was left")
+
+        half_done.remove(self.campaign, run.run_id, fence)
+        runs.stop(self.campaign, run, StopReason.ABORTED, worked, detail=detail)
 
     def _budget(self, run: Run) -> int:
         """How many conversations may fail in this session before it stops."""

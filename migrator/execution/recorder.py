@@ -26,6 +26,7 @@ from migrator.database import locks, tables
 from migrator.database.bulk import insert_rows
 from migrator.database.clock import database_time
 from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.half_done import discard_partial
 from migrator.execution.pacing import Pace
 
 _ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
@@ -142,20 +143,8 @@ class Recorder:
         outbox.record(connection, [event], actor=self.campaign.actor, now=now)
 
     def discard_partial(self, connection: sa.Connection, conversation_no: int, ref: str) -> None:
-        """Remove what was written of a conversation that nobody sees yet: messages, gaps, progress, data key."""
-        keys = tables.data_key
-        # Keys that a rollback destroyed stay on record.
-        living = sa.and_(keys.c.conversation_no == conversation_no, keys.c.destroyed_at.is_(None))
-        key_ids = list(connection.scalars(sa.select(keys.c.key_id).where(living)))
-        connection.execute(keys.delete().where(living))
-        for table in (tables.message, tables.gap, tables.progress):
-            connection.execute(table.delete().where(table.c.conversation_no == conversation_no))
-        run_id = self.assignment.run_id
-        events = [
-            Event(type=EventType.KEY_DESTROYED, subject=ref, run_id=run_id, data={"ref": ref, "key_id": key_id})
-            for key_id in key_ids
-        ]
-        outbox.record(connection, events, actor=self.campaign.actor, now=self.campaign.clock.now())
+        """Remove what was written of a conversation that nobody sees yet."""
+        discard_partial(self.campaign, connection, self.assignment.run_id, conversation_no, ref)
 
     def discard_leftovers(self, conversation_no: int, ref: str) -> None:
         """The same in a transaction of its own: an earlier run was left for good in the middle of the conversation."""

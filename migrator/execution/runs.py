@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -17,6 +17,7 @@ from migrator.core.lifecycle import RunState, StopReason, require_transition
 from migrator.core.outcomes import Outcome
 from migrator.database import locks, tables
 from migrator.execution.assignment import OutcomeCount
+from migrator.execution.half_done import forget_staged
 from migrator.planning.stored import StoredPlan
 
 
@@ -39,6 +40,10 @@ class Run:
     """Messages a second that all workers together may move."""
     held_seconds: float = 0.0
     """Out of `worked_seconds`: how long a service held the workers up."""
+    lease_token: int | None = None
+    """Under which token of the campaign's lease it was begun or taken up last."""
+    seen_at: datetime | None = None
+    """When whoever worked on it last wrote its row, in real time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,8 @@ class RunSummary:
     waiting: str | None = None
     max_rate: float | None = None
     pending: int = 0
+    stuck_since: datetime | None = None
+    """When whoever works on it was last heard of, where that is too long ago or they are dead."""
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -84,6 +91,9 @@ _EXIT_OF_STOP = {
     StopReason.ERROR_BUDGET: ExitStatus.ERROR_BUDGET,
     StopReason.SERVICE_DOWN: ExitStatus.SERVICE_DOWN,
     StopReason.AUDIT_LOG: ExitStatus.AUDIT_LOG,
+    StopReason.PAUSED: ExitStatus.STOPPED_BY_OPERATOR,
+    StopReason.ABORTED: ExitStatus.STOPPED_BY_OPERATOR,
+    StopReason.CRITICAL_LOAD: ExitStatus.SERVICE_DOWN,
 }
 
 
@@ -109,10 +119,14 @@ def find(connection: sa.Connection, run_id: str | None) -> Run:
         waiting=row.waiting,
         max_rate=row.max_rate,
         held_seconds=row.held_ms / 1000,
+        lease_token=row.lease_token,
+        seen_at=parse_time(row.seen_at) if row.seen_at else None,
     )
 
 
-def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None) -> Run:
+def begin(
+    campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None, lease_token: int | None = None
+) -> Run:
     """Consume a plan: from here on it belongs to this run. `max_rate`: messages a second over all workers."""
     now = campaign.clock.now()
     run_id = f"run-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
@@ -127,7 +141,7 @@ def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None
             raise PlanError(f"plan {plan.plan_id} was executed at this moment", hint="`migrator status` shows by what")
         require_approved(connection, campaign, plan.plan_id, plan.digest)
         _require_not_finalizing(connection)
-        _forget_staged(connection)
+        forget_staged(connection)
         connection.execute(
             run.insert().values(
                 run_id=run_id,
@@ -139,6 +153,8 @@ def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None
                 started_at=format_time(now),
                 worked_ms=0,
                 max_rate=max_rate,
+                lease_token=lease_token,
+                seen_at=_real_time(),
             )
         )
         data = {"plan_id": plan.plan_id, "digest": plan.digest}
@@ -154,14 +170,14 @@ def _require_not_finalizing(connection: sa.Connection) -> None:
         raise GateError(f"{found} is unfinished: nothing is migrated beside it", hint="`migrator finalize` ends it")
 
 
-def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None) -> Run:
+def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None, lease_token: int | None = None) -> Run:
     """Go on with a run that stopped or was killed, as a new generation: older workers are fenced off."""
     table = tables.run
     with campaign.database.write("run-resume") as connection:
         locks.ahead_of_sharers(connection, table)
         run = find(connection, run_id)
         require_transition(run.run_id, run.state, RunState.RUNNING)
-        _forget_staged(connection)
+        forget_staged(connection)
         connection.execute(
             table.update()
             .where(table.c.run_id == run_id)
@@ -172,6 +188,8 @@ def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None) -
                 waiting=None,
                 max_rate=max_rate,
                 generation=run.generation + 1,
+                lease_token=lease_token,
+                seen_at=_real_time(),
             )
         )
         _record(connection, campaign, run_id, EventType.RUN_RESUMED, {"generation": run.generation + 1})
@@ -198,15 +216,22 @@ def note(campaign: Campaign, run: Run, *, waiting: str | None, sharing: int) -> 
         connection.execute(
             table.update()
             .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
-            .values(waiting=waiting, sharing=max(1, sharing))
+            .values(waiting=waiting, sharing=max(1, sharing), seen_at=_real_time())
         )
 
 
-def stop(campaign: Campaign, run: Run, reason: StopReason, worked: Worked, *, detail: str | None = None) -> None:
-    """The run rests, resumable. `detail`: the error that stopped it, for people."""
+def stop(campaign: Campaign, run: Run, reason: StopReason, worked: Worked, *, detail: str | None = None) -> bool:
+    """The run rests, resumable. `detail`: the error that stopped it, for people.
+
+    False, and nothing changed, where it was told to abort meanwhile: what is half done has to go first.
+    """
     with campaign.database.write("run-stop") as connection:
+        locks.ahead_of_sharers(connection, tables.run)
+        if reason is not StopReason.ABORTED and find(connection, run.run_id).state is RunState.ABORTING:
+            return False
         _end(connection, campaign, run, RunState.STOPPED, reason, worked, detail)
-        _record(connection, campaign, run.run_id, EventType.RUN_PAUSED, {"reason": reason.value})
+        record_stop(connection, campaign, run.run_id, reason)
+    return True
 
 
 def complete(campaign: Campaign, run: Run, counts: Mapping[str, OutcomeCount], worked: Worked) -> None:
@@ -262,13 +287,15 @@ def _end(
         )
 
 
-def _forget_staged(connection: sa.Connection) -> None:
-    """Remove what killed workers had staged and never shown: whoever takes those conversations up begins anew."""
-    addition, item = tables.addition, tables.item
-    finished = sa.select(sa.literal(1)).where(
-        item.c.run_id == addition.c.run_id, item.c.conversation_no == addition.c.conversation_no
-    )
-    connection.execute(addition.delete().where(sa.not_(finished.exists())))
+def record_stop(connection: sa.Connection, campaign: Campaign, run_id: str, reason: StopReason) -> None:
+    """The event of a run that rests."""
+    kind = EventType.RUN_ABORTED if reason is StopReason.ABORTED else EventType.RUN_PAUSED
+    _record(connection, campaign, run_id, kind, {"reason": reason.value})
+
+
+def _real_time() -> str:
+    """As leases have it: never the campaign's clock."""
+    return format_time(datetime.now(UTC))
 
 
 def _record(

@@ -11,6 +11,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 from migrator.database.tables.kinds import Key, Serial, metadata
@@ -119,6 +120,13 @@ run = Table(
     Column("sharing", Integer, nullable=False, server_default="1"),
     # Milliseconds out of `worked_ms` in which a service held the workers up.
     Column("held_ms", BigInteger, nullable=False, server_default="0"),
+    # The token of the campaign's lease under which the run was begun or taken up last, and when, in real time, whoever
+    # worked on it last wrote this row.
+    Column("lease_token", BigInteger),
+    Column("seen_at", String(40)),
+    # What an operator limits it to: JSON, `core.run_limits`. While `throttled` no worker begins anything.
+    Column("limits", Text),
+    Column("throttled", Boolean, nullable=False, server_default=false()),
 )
 
 shard = Table(
@@ -139,6 +147,13 @@ shard = Table(
     # What its holder waits for at the moment, and how long it has waited so far.
     Column("waiting", Text),
     Column("held_ms", BigInteger, nullable=False, server_default="0"),
+    # What its holders have found of the services' load, in all: calls, microseconds they took, how many failed.
+    Column("commits", BigInteger, nullable=False, server_default="0"),
+    Column("commit_us", BigInteger, nullable=False, server_default="0"),
+    Column("database_errors", BigInteger, nullable=False, server_default="0"),
+    Column("key_calls", BigInteger, nullable=False, server_default="0"),
+    Column("key_us", BigInteger, nullable=False, server_default="0"),
+    Column("key_errors", BigInteger, nullable=False, server_default="0"),
 )
 
 progress = Table(
