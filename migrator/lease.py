@@ -119,6 +119,18 @@ def last_heartbeat(connection: sa.Connection, name: str, token: int) -> datetime
     return None if found is None else parse_time(found)
 
 
+def take_away(connection: sa.Connection, name: str, holder: LeaseHolder) -> None:
+    """Free a lease whoever holds it, under a higher token; `LeaseHeldError` where somebody else has it by now."""
+    table = tables.lease
+    taken = connection.execute(
+        table.update()
+        .where(table.c.campaign == name, table.c.token == holder.token)
+        .values(token=holder.token + 1, holder=None, purpose=None)
+    )
+    if taken.rowcount != 1:
+        raise LeaseHeldError("the campaign's lease was taken at this moment", hint="`migrator status` shows by whom")
+
+
 def _take(database: Database, campaign_name: str, purpose: str) -> int:
     table = tables.lease
     with database.write("lease-take") as connection:

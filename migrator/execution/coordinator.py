@@ -10,6 +10,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -25,19 +26,23 @@ from migrator.core.errors import (
     resumable,
     resumable_from_here,
 )
-from migrator.core.lifecycle import RunState, StopReason, stop_reason_of
+from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import Progress
+from migrator.core.run_limits import RunLimits
 from migrator.core.settings import Share
 from migrator.database import tables
 from migrator.execution import half_done, runs, shards
 from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.control import stopping
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import require_cutover, require_open
 from migrator.execution.journal import Journal
-from migrator.execution.options import RunOptions, StopSignal, engine_of, limit_of
+from migrator.execution.options import RunOptions, StopSignal, changed, engine_of, limits_of, resumed_with
+from migrator.execution.outlook import Noted, Outlook, Seen
 from migrator.execution.rehearsal import rehearse
 from migrator.execution.runs import Run, RunSummary, Worked
 from migrator.execution.status import Committed, committed, summary_of
+from migrator.execution.throttle import require_no_panic
 from migrator.facts import Watermarks
 from migrator.lease import Lease
 from migrator.patience import persist
@@ -52,16 +57,18 @@ _MIN_BUDGET = 10
 def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progress, stop: StopSignal) -> RunSummary:
     """Run a plan, given by file or id."""
     found = stored.load(campaign, plan)
-    session = _Session(campaign, options, progress, stop)
+    limits = changed(limits_of(campaign.settings), options.limits())
+    session = _Session(campaign, options, limits, progress, stop)
     if options.dry_run:
         stored.require_current(campaign, found)
-        return rehearse(campaign, found, session.engine, progress, session.wanted, limit_of(campaign, options))
+        return rehearse(campaign, found, session.engine, progress, session.wanted, limits)
+    require_no_panic(campaign, None)
     leases.require_free(campaign)
     stored.require_executable(campaign, found)
     require_open(campaign, found, options.confirm)
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
-        begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options), lease_token=lease.token)
+        begun = runs.begin(campaign, found, limits=limits, lease_token=lease.token)
         return session.drive(begun, found.watermarks, lease)
 
 
@@ -73,44 +80,49 @@ def resume(
         run = runs.find(connection, run_id)
         if run.state is RunState.COMPLETED:
             return summary_of(connection, run)
-    session = _Session(campaign, options, progress, stop)
+    changes = resumed_with(campaign.settings, options)
+    session = _Session(campaign, options, changed(run.limits, changes), progress, stop)
     plan = stored.load(campaign, run.plan_id)
     stored.require_current(campaign, plan)
     require_cutover(campaign)
+    require_no_panic(campaign, run.run_id)
     campaign.audit.check(replay=True)
     with leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
-        taken = runs.take_up(campaign, run.run_id, max_rate=limit_of(campaign, options), lease_token=lease.token)
+        taken = runs.take_up(campaign, run.run_id, changes=changes, lease_token=lease.token)
         return session.drive(taken, plan.watermarks, lease)
 
 
 class _Session:
     """One process's work on a run."""
 
-    def __init__(self, campaign: Campaign, options: RunOptions, progress: Progress, stop: StopSignal) -> None:
+    def __init__(
+        self, campaign: Campaign, options: RunOptions, limits: RunLimits, progress: Progress, stop: StopSignal
+    ) -> None:
         self.campaign = campaign
         self.progress = progress
         self.signal = stop
-        self.options = options
-        self.engine = engine_of(campaign, options)
-        self.began = time.monotonic()
+        self.limits = limits
+        self.engine = engine_of(campaign, replace(options, workers=limits.most_workers or options.workers))
+        self.began = self.counted_at = time.monotonic()
         self.stopping: StopReason | None = None
-        self.told: StopReason | None = None
+        self.detail: str | None = None
+        self.planned: int | None = None
         self.error: MigratorError | None = None
         self.done = Committed(messages=0, failures=0, held_seconds=0.0, waiting=None)
         self.held_seconds = 0.0
-        self.noted: tuple[str | None, int] = None, 1
+        self.noted = Noted()
 
     def drive(self, run: Run, watermarks: Watermarks, lease: Lease) -> RunSummary:
         """Work until the run is complete or has to stop; then say where it stands."""
         todo = shards.cut(self.campaign, run, self.engine.workers)
-        budget = self._budget(run)
+        outlook = Outlook(self.campaign, run)
         journal = Journal(self.campaign, run.run_id)
         self.error = journal.seal() or journal.anchor(self.progress)
         if self.error is not None:
             self.stopping = StopReason.AUDIT_LOG
             return self._conclude(run, lease, journal)
         self._announce(run)
-        self._note(run, None, self.engine.workers)
+        self._note(run, Noted(sharing=self.engine.workers))
         queue = Queue(
             [
                 Assignment(
@@ -125,19 +137,19 @@ class _Session:
         try:
             while queue.busy:
                 persist(
-                    lambda: self._look_around(run, lease, budget, journal, queue),
+                    lambda: self._look_around(run, lease, outlook, journal, queue),
                     DatabaseUnavailableError,
                     told=lambda error: self.progress.note(f"waiting: {error}"),
                 )
-                self._take(queue.step(paused=self.stopping is not None))
-            self._look_around(run, lease, budget, journal, queue)
+                self._take(queue.step(paused=self.stopping is not None, held=self.noted.throttled))
+            self._look_around(run, lease, outlook, journal, queue)
         finally:
             queue.close()
         return self._conclude(run, lease, journal)
 
     def wanted(self) -> StopReason | None:
         """Why somebody wants the session to stop, or its time is over."""
-        limit = self.options.max_duration_seconds
+        limit = self.limits.duration
         over = limit is not None and time.monotonic() - self.began >= limit
         return StopReason.MAX_DURATION if over else self.signal.requested
 
@@ -146,17 +158,17 @@ class _Session:
             if isinstance(result, MigratorError) and self.error is None:
                 self.error = result
 
-    def _look_around(self, run: Run, lease: Lease, budget: int, journal: Journal, queue: Queue) -> None:
+    def _look_around(self, run: Run, lease: Lease, outlook: Outlook, journal: Journal, queue: Queue) -> None:
         """Everything that may end a session before its shards do."""
-        self._count(run, queue)
+        seen = self._count(run, outlook, queue)
         failed = journal.keep()
         self.error = self.error or failed
-        reason = self.told or self.wanted()
-        if lease.lost.is_set():
+        reason = self._asked(run, seen) or self.wanted()
+        if lease.lost.is_set() or seen.deposed:
             self.error = self.error or LeaseHeldError("the campaign's lease was lost to another process")
         if self.error is not None:
             reason = StopReason.AUDIT_LOG if isinstance(self.error, AuditLogError) else StopReason.SERVICE_DOWN
-        elif self.done.failures > budget:
+        elif reason is None and self.done.failures > self._budget(run):
             reason = StopReason.ERROR_BUDGET
         if reason is not None and self._goes_further(reason):
             self.stopping = reason
@@ -168,29 +180,51 @@ class _Session:
         """Whether it is worth saying: the first reason stays, but for an abort."""
         return self.stopping is None or (reason is StopReason.ABORTED and self.stopping is not reason)
 
-    def _count(self, run: Run, queue: Queue) -> None:
+    def _asked(self, run: Run, seen: Seen) -> StopReason | None:
+        """Why the run is to stop, by what stands in its row, lies beside it, or lasts for too long."""
+        if seen.verdict.panic is not None and seen.told is not StopReason.ABORTED:
+            stopping.aborting(self.campaign, run, by="panic_flag_file")
+            self.detail = f"panic flag file: {seen.verdict.panic}"
+            return StopReason.ABORTED
+        if seen.told is None and seen.verdict.critical is not None:
+            self.detail = seen.verdict.critical
+            return StopReason.CRITICAL_LOAD
+        return seen.told
+
+    def _count(self, run: Run, outlook: Outlook, queue: Queue) -> Seen:
         """What the workers have done; and tell whoever watches, here or from another shell, what they wait for."""
         with self.campaign.database.read() as connection:
             now = committed(connection, run)
-            row = runs.find(connection, run.run_id)
-        self.told = stop_reason_of(row.state)
-        if row.generation != run.generation:
-            self.error = self.error or LeaseHeldError("the campaign's lease was taken from this process")
+            seen = outlook.look(runs.find(connection, run.run_id), now)
         self.progress.advance(now.messages - self.done.messages)
-        held = (now.held_seconds - self.done.held_seconds) / max(1, self.noted[1])
+        self._count_held((now.held_seconds - self.done.held_seconds) / self.noted.sharing)
+        self.done = now
+        if seen.limits != self.limits:
+            self.progress.note(f"limits: {', '.join(f'{name} {text}' for name, text in seen.limits.shown().items())}")
+            self.limits = seen.limits
+        queue.most = self.limits.most_workers
+        deserted = "no worker of the engine can be reached" if queue.deserted else None
+        waiting = seen.waits or deserted or now.waiting or seen.silent
+        self._note(run, Noted(waiting=waiting, sharing=max(1, queue.at_work), throttled=bool(seen.waits)))
+        return seen
+
+    def _count_held(self, by_services: float) -> None:
+        """Time in which nothing could be done: all of it while the run was throttled, else what workers waited."""
+        at = time.monotonic()
+        held = at - self.counted_at if self.noted.throttled else by_services
+        self.counted_at = at
         if held:
             self.held_seconds += held
             self.progress.held_up(held)
-        self.done = now
-        waiting = "no worker of the engine can be reached" if queue.deserted else now.waiting
-        if waiting != self.noted[0]:
-            self.progress.note(f"waiting: {waiting}" if waiting else "at work again")
-        self._note(run, waiting, queue.at_work)
 
-    def _note(self, run: Run, waiting: str | None, sharing: int) -> None:
-        if (waiting, sharing) != self.noted:
-            self.noted = waiting, sharing
-            runs.note(self.campaign, run, waiting=waiting, sharing=sharing)
+    def _note(self, run: Run, found: Noted) -> None:
+        """Write it down where it is something else; mere figures, and that it still waits, not all the time."""
+        if not found.worth_writing_after(self.noted):
+            return
+        if found.waiting != self.noted.waiting:
+            self.progress.note(f"waiting: {found.waiting}" if found.waiting else "at work again")
+        self.noted = found
+        runs.note(self.campaign, run, waiting=found.waiting, sharing=found.sharing, throttled=found.throttled)
 
     def _conclude(self, run: Run, lease: Lease, journal: Journal) -> RunSummary:
         worked = Worked(
@@ -218,7 +252,7 @@ class _Session:
 
     def _rest(self, run: Run, lease: Lease, reason: StopReason, worked: Worked) -> None:
         """Stop; where somebody wants the run aborted, without what is half done."""
-        detail = self.error.message if self.error is not None else None
+        detail = self.error.message if self.error is not None else self.detail
         if reason is not StopReason.ABORTED and runs.stop(self.campaign, run, reason, worked, detail=detail):
             return
 
@@ -230,12 +264,15 @@ class _Session:
 
     def _budget(self, run: Run) -> int:
         """How many conversations may fail in this session before it stops."""
-        share = Share.parse(self.options.max_failures or self.campaign.settings.execution.max_failures)
-        with self.campaign.database.read() as connection:
-            total = connection.scalar(
-                sa.select(tables.plan.c.conversations).where(tables.plan.c.plan_id == run.plan_id)
-            )
-        return share.count if share.count is not None else max(_MIN_BUDGET, share.of(total or 0))
+        share = self.limits.failures or Share.parse(self.campaign.settings.execution.max_failures)
+        if share.count is not None:
+            return share.count
+        if self.planned is None:
+            table = tables.plan
+            with self.campaign.database.read() as connection:
+                query = sa.select(table.c.conversations).where(table.c.plan_id == run.plan_id)
+                self.planned = connection.scalar(query) or 0
+        return max(_MIN_BUDGET, share.of(self.planned))
 
     def _announce(self, run: Run) -> None:
         planned, item = tables.plan_item, tables.item

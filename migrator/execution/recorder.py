@@ -21,6 +21,7 @@ from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import GateError
 from migrator.core.lifecycle import RunState
+from migrator.core.load import Metered
 from migrator.core.merkle import root_of
 from migrator.database import locks, tables
 from migrator.database.bulk import insert_rows
@@ -85,15 +86,28 @@ class Recorder:
     def transaction(self, label: str, *, messages: int = 0, failures: int = 0) -> Iterator[sa.Connection]:
         """A write transaction behind the fence, which also counts its messages and failures for the coordinator.
 
-        Where the run is paced, one with messages waits until those of before are paid for.
+        Where the run is paced, one with messages waits until those of before are paid for; while it is throttled, each.
         """
-        if messages:
+        if messages or self.pace.throttled:
             self.pace.wait(self._look)
-        with self.campaign.database.write(label) as connection:
-            self._pass_fence(connection, messages, failures)
-            yield connection
+        found = self.campaign.database.meter.take(), self.campaign.key_services.meter.take()
+        try:
+            with self.campaign.database.write(label) as connection:
+                self._pass_fence(connection, messages, failures, *found)
+                yield connection
+        except BaseException:
+            self.campaign.database.meter.put_back(found[0])
+            self.campaign.key_services.meter.put_back(found[1])
+            raise
         self.commits += label not in _BEGUN_ANEW
         self.pace.spend(messages)
+
+    def take_turn(self, *, look: bool = False) -> None:
+        """Wait while the run is throttled: before anything is opened that would have to be held until then."""
+        if not self.dry:
+            if look:
+                self._look()
+            self.pace.wait(self._look)
 
     def hold(self, why: str, seconds: float) -> None:
         """Wait because a service asked for it, and let others know why."""
@@ -168,7 +182,9 @@ class Recorder:
             self.pace.spend(sum(messages + gaps for _, messages, gaps in items))
             self.pace.wait(lambda: None)
 
-    def _pass_fence(self, connection: sa.Connection, messages: int, failures: int) -> None:
+    def _pass_fence(
+        self, connection: sa.Connection, messages: int, failures: int, database: Metered, keys: Metered
+    ) -> None:
         shard = tables.shard
         held = connection.execute(
             self._held_shard().values(
@@ -176,6 +192,12 @@ class Recorder:
                 failures=shard.c.failures + failures,
                 held_ms=shard.c.held_ms + round(self.pace.take_held() * 1000),
                 waiting=None,
+                commits=shard.c.commits + database.calls,
+                commit_us=shard.c.commit_us + database.microseconds,
+                database_errors=shard.c.database_errors + database.errors,
+                key_calls=shard.c.key_calls + keys.calls,
+                key_us=shard.c.key_us + keys.microseconds,
+                key_errors=shard.c.key_errors + keys.errors,
             )
         )
         if held.rowcount != 1:
@@ -201,14 +223,15 @@ class Recorder:
     def _require_running(self, connection: sa.Connection, *, shared: bool = False) -> None:
         """Raise where the run is to stop or goes on without this worker; take note of the worker's share."""
         run = tables.run
-        query = sa.select(run.c.state, run.c.stop_reason, run.c.generation, run.c.max_rate, run.c.sharing).where(
-            run.c.run_id == self.assignment.run_id
-        )
+        query = sa.select(
+            run.c.state, run.c.stop_reason, run.c.generation, run.c.max_rate, run.c.sharing, run.c.throttled
+        ).where(run.c.run_id == self.assignment.run_id)
         state = connection.execute(locks.shared(query) if shared else query).one()
         if state.generation != self.assignment.generation:
             raise FencedError
         if state.state != RunState.RUNNING.value or state.stop_reason is not None:
             raise StopRequestedError
+        self.pace.throttled = state.throttled
         self.pace.rate = None if state.max_rate is None else state.max_rate / max(1, state.sharing)
 
     def _version(self, connection: sa.Connection, *, shared: bool = False) -> int:

@@ -1,58 +1,31 @@
-"""A run's row: how it begins, is resumed, is told to stop, and ends. States: `migrator.core.lifecycle`."""
+"""A run's row: how it begins, is resumed, limited, told to stop, and ends. States: `migrator.core.lifecycle`."""
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from migrator.approvals.standing import require_approved
 from migrator.audit import outbox
-from migrator.audit.events import Event, EventType
+from migrator.audit.events import Event, EventData, EventType
 from migrator.campaign import Campaign
-from migrator.core.clock import format_time, parse_time
-from migrator.core.errors import ExitStatus, GateError, LeaseHeldError, PlanError, UsageError
+from migrator.core.clock import format_time
+from migrator.core.errors import ExitStatus, GateError, LeaseHeldError, PlanError
 from migrator.core.lifecycle import RunState, StopReason, require_transition
 from migrator.core.outcomes import Outcome
+from migrator.core.run_limits import UNLIMITED, RunLimits, differences
 from migrator.database import locks, tables
 from migrator.execution.assignment import OutcomeCount
 from migrator.execution.half_done import forget_staged
+from migrator.execution.run import Run, Worked, find
 from migrator.planning.stored import StoredPlan
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One execution of a plan."""
-
-    run_id: str
-    plan_id: str
-    state: RunState
-    stop_reason: StopReason | None
-    generation: int
-    started_at: datetime
-    worked_seconds: float
-    stop_detail: str | None = None
-    """What exactly a run stopped for; of a service that is down, which and where."""
-    waiting: str | None = None
-    """What it waits for at the moment, as its coordinator sees it."""
-    max_rate: float | None = None
-    """Messages a second that all workers together may move."""
-    held_seconds: float = 0.0
-    """Out of `worked_seconds`: how long a service held the workers up."""
-    lease_token: int | None = None
-    """Under which token of the campaign's lease it was begun or taken up last."""
-    seen_at: datetime | None = None
-    """When whoever worked on it last wrote its row, in real time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worked:
-    """What a session has done so far: for so long, of which a service held it up so long, so many messages."""
-
-    seconds: float = 0.0
-    held_seconds: float = 0.0
-    messages: int = 0
+__all__ = [
+    "Run", "RunSummary", "Worked", "begin", "complete", "find", "limit", "note", "outcome_counts", "record_stop",
+    "request_stop", "stop", "take_up",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +44,8 @@ class RunSummary:
     waiting: str | None = None
     max_rate: float | None = None
     pending: int = 0
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """What it is limited to, by name."""
     stuck_since: datetime | None = None
     """When whoever works on it was last heard of, where that is too long ago or they are dead."""
 
@@ -97,37 +72,10 @@ _EXIT_OF_STOP = {
 }
 
 
-def find(connection: sa.Connection, run_id: str | None) -> Run:
-    """A run by its id; without one, the latest. `UsageError` where there is none."""
-    table = tables.run
-    query = sa.select(table).order_by(table.c.run_no.desc()).limit(1)
-    if run_id is not None:
-        query = query.where(table.c.run_id == run_id)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        what = f"there is no run {run_id!r}" if run_id is not None else "there is no run yet"
-        raise UsageError(what, hint="`migrator execute PLAN` begins one")
-    return Run(
-        run_id=row.run_id,
-        plan_id=row.plan_id,
-        state=RunState(row.state),
-        stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
-        generation=row.generation,
-        started_at=parse_time(row.started_at),
-        worked_seconds=row.worked_ms / 1000,
-        stop_detail=row.stop_detail,
-        waiting=row.waiting,
-        max_rate=row.max_rate,
-        held_seconds=row.held_ms / 1000,
-        lease_token=row.lease_token,
-        seen_at=parse_time(row.seen_at) if row.seen_at else None,
-    )
-
-
 def begin(
-    campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None, lease_token: int | None = None
+    campaign: Campaign, plan: StoredPlan, *, limits: RunLimits = UNLIMITED, lease_token: int | None = None
 ) -> Run:
-    """Consume a plan: from here on it belongs to this run. `max_rate`: messages a second over all workers."""
+    """Consume a plan: from here on it belongs to this run. `lease_token`: of the lease that the caller holds."""
     now = campaign.clock.now()
     run_id = f"run-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     run, table = tables.run, tables.plan
@@ -152,7 +100,8 @@ def begin(
                 generation=1,
                 started_at=format_time(now),
                 worked_ms=0,
-                max_rate=max_rate,
+                max_rate=limits.rate,
+                limits=limits.to_json(),
                 lease_token=lease_token,
                 seen_at=_real_time(),
             )
@@ -170,8 +119,13 @@ def _require_not_finalizing(connection: sa.Connection) -> None:
         raise GateError(f"{found} is unfinished: nothing is migrated beside it", hint="`migrator finalize` ends it")
 
 
-def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None, lease_token: int | None = None) -> Run:
-    """Go on with a run that stopped or was killed, as a new generation: older workers are fenced off."""
+def take_up(
+    campaign: Campaign, run_id: str, *, changes: Mapping[str, str] | None = None, lease_token: int | None = None
+) -> Run:
+    """Go on with a run that stopped or was killed, as a new generation: older workers are fenced off.
+
+    `changes`: limits that are other ones from now on, by name.
+    """
     table = tables.run
     with campaign.database.write("run-resume") as connection:
         locks.ahead_of_sharers(connection, table)
@@ -186,13 +140,14 @@ def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None, l
                 stop_reason=None,
                 stop_detail=None,
                 waiting=None,
-                max_rate=max_rate,
+                throttled=False,
                 generation=run.generation + 1,
                 lease_token=lease_token,
                 seen_at=_real_time(),
             )
         )
         _record(connection, campaign, run_id, EventType.RUN_RESUMED, {"generation": run.generation + 1})
+        limit(connection, campaign, run, run.limits.but(changes or {}))
         return find(connection, run_id)
 
 
@@ -208,15 +163,37 @@ def request_stop(campaign: Campaign, run: Run, reason: StopReason) -> None:
         )
 
 
-def note(campaign: Campaign, run: Run, *, waiting: str | None, sharing: int) -> None:
-    """Keep for whoever looks what the run waits for (None: it works), and how many workers share its limit."""
+def limit(connection: sa.Connection, campaign: Campaign, run: Run, limits: RunLimits) -> dict[str, tuple[str, str]]:
+    """Give a run other limits, with their event, in the caller's transaction, which holds its row.
+
+    What was changed: by name, what it was and what it is; where nothing is, nothing is written.
+    """
+    found = differences(run.limits, limits)
+    if found:
+        table = tables.run
+        connection.execute(
+            table.update().where(table.c.run_id == run.run_id).values(limits=limits.to_json(), max_rate=limits.rate)
+        )
+        data = {
+            "old": {name: old for name, (old, _) in found.items()},
+            "new": {name: new for name, (_, new) in found.items()},
+        }
+        _record(connection, campaign, run.run_id, EventType.RUN_LIMITS_CHANGED, data)
+    return found
+
+
+def note(campaign: Campaign, run: Run, *, waiting: str | None, sharing: int, throttled: bool = False) -> None:
+    """Keep for whoever looks what the run waits for (None: it works), and how many workers share its limit.
+
+    `throttled`: no worker begins anything until it is told otherwise.
+    """
     table = tables.run
     with campaign.database.write("run-note") as connection:
         locks.ahead_of_sharers(connection, table)
         connection.execute(
             table.update()
             .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
-            .values(waiting=waiting, sharing=max(1, sharing), seen_at=_real_time())
+            .values(waiting=waiting, sharing=max(1, sharing), throttled=throttled, seen_at=_real_time())
         )
 
 
@@ -276,6 +253,7 @@ def _end(
             stop_reason=reason.value if reason else None,
             stop_detail=detail,
             waiting=None,
+            throttled=False,
             finished_at=format_time(campaign.clock.now()) if state is RunState.COMPLETED else None,
             worked_ms=round((run.worked_seconds + worked.seconds) * 1000),
             held_ms=round((run.held_seconds + worked.held_seconds) * 1000),
@@ -303,7 +281,7 @@ def _record(
     campaign: Campaign,
     run_id: str,
     kind: EventType,
-    data: Mapping[str, str | int | Mapping[str, int]],
+    data: EventData,
 ) -> None:
     event = Event(type=kind, subject=run_id, run_id=run_id, data=data)
     outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())

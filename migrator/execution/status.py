@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.lifecycle import RunState, StopReason
+from migrator.core.load import NOTHING, Metered
 from migrator.database import tables
 from migrator.execution.attendance import Attendance, attendance
 from migrator.execution.runs import Run, RunSummary, Worked, find, outcome_counts
@@ -43,6 +44,7 @@ def summary_of(connection: sa.Connection, run: Run, worked: Worked | None = None
         waiting=run.waiting if run.state is RunState.RUNNING else None,
         max_rate=run.max_rate if run.state is RunState.RUNNING else None,
         pending=planned - sum(count.conversations for count in counts.values()),
+        limits=run.limits.shown(),
         stuck_since=attendance(connection, run).stuck_since,
     )
 
@@ -57,6 +59,12 @@ class Committed:
     """Of all workers together."""
     waiting: str | None
     """What one of them waits for."""
+    database: Metered = NOTHING
+    keys: Metered = NOTHING
+    """What they have found of the load."""
+
+
+_FOUND = ("commits", "commit_us", "database_errors", "key_calls", "key_us", "key_errors")
 
 
 def committed(connection: sa.Connection, run: Run) -> Committed:
@@ -68,14 +76,18 @@ def committed(connection: sa.Connection, run: Run) -> Committed:
             sa.func.sum(shard.c.failures),
             sa.func.sum(shard.c.held_ms),
             sa.func.max(shard.c.waiting),
+            *[sa.func.sum(shard.c[name]) for name in _FOUND],
         ).where(shard.c.run_id == run.run_id, shard.c.generation == run.generation)
     ).one()
-    messages, failures, held_ms, waiting = row
+    messages, failures, held_ms, waiting, *found = row
+    counted = [int(number or 0) for number in found]
     return Committed(
         messages=int(messages or 0),
         failures=int(failures or 0),
         held_seconds=float(held_ms or 0) / 1000,
         waiting=waiting,
+        database=Metered(*counted[:3]),
+        keys=Metered(*counted[3:]),
     )
 
 

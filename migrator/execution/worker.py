@@ -83,6 +83,7 @@ class _Worker:
         # What readers remember may come from a transaction that was lost.
         self.facts = FactsReader(self.campaign, self.assignment.watermarks)
         self.exports.pending_refusals.clear()
+        self.recorder.take_turn(look=True)
         if self.assignment.dry_run:
             self.recorder.result.counts.clear()
         for skips in self._planned_skips():
@@ -227,6 +228,7 @@ class _Worker:
                 self.recorder.counted([(outcome, work.conversation.messages, 0) for work in works])
                 return True
             for unit in units(works, self.campaign.settings.execution.page_size):
+                self.recorder.take_turn()
                 self._rewrap(unit)
         except AuthorizationsChangedError:
             return False

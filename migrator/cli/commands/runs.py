@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import click
 
 from migrator.campaign import Campaign
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
-from migrator.cli.options import DURATION, NUMBER_OR_PERCENT, RATE
+from migrator.cli.commands.limits import limit_options
 from migrator.cli.output import View
 from migrator.cli.session import Session
 from migrator.cli.signals import stop_on_signals
@@ -30,19 +31,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def _run_options(function: _F) -> _F:
     """What both execute and resume take."""
     for option in (
-        click.option("--max-duration", type=DURATION, metavar="T", help="Stop, resumable, after 90s, 15m, 8h, …"),
-        click.option("--max-failures", type=NUMBER_OR_PERCENT, metavar="N|N%",
-                     help="Stop, resumable, when more conversations failed; of N% at least 10 may. "
-                          "As configured unless given."),
-        click.option("--max-rate", type=RATE, metavar="N/s",
-                     help="Messages that all workers together move at most; as configured unless given."),
         click.option("--engine", metavar="local|dask:ADDRESS",
                      help="What runs the workers; as configured unless given."),
         click.option("--workers", type=click.IntRange(0, 1024), metavar="N",
                      help="0: one per core, or all of the cluster's; as configured unless given."),
     ):  # fmt: skip
         function = option(function)
-    return function
+    return limit_options(function)
 
 
 @click.command(cls=Command, statuses=_STATUSES)
@@ -53,14 +48,13 @@ def _run_options(function: _F) -> _F:
 @click.pass_obj
 def execute(
     session: Session,
+    /,
     plan: str,
     dry_run: bool,
     workers: int | None,
     engine: str | None,
-    max_failures: str | None,
-    max_duration: float | None,
-    max_rate: str | None,
     confirm: str | None,
+    **limits: str | None,
 ) -> ExitStatus:
     """Run a plan: open what is authorised, and seal it under server-side keys. PLAN is a file or an id.
 
@@ -69,13 +63,11 @@ def execute(
     with session.campaign(read_only=dry_run) as campaign:
         if campaign.in_production and not dry_run and confirm is None and session.may_ask():
             confirm = session.ask(f"This opens people's history. Type the campaign's name to execute {plan}")
-        options = RunOptions(
-            dry_run=dry_run, workers=workers, engine=engine, max_failures=max_failures,
-            max_duration_seconds=max_duration, max_rate=max_rate, confirm=confirm,
-        )  # fmt: skip
+        given: dict[str, Any] = limits
+        options = RunOptions(dry_run=dry_run, workers=workers, engine=engine, confirm=confirm)
         with stop_on_signals() as stop:
             with session.progress() as progress:
-                summary = coordinator.execute(campaign, plan, options, progress, stop)
+                summary = coordinator.execute(campaign, plan, replace(options, **given), progress, stop)
             return _show(session, campaign, summary)
 
 
@@ -85,17 +77,15 @@ def execute(
 @click.pass_obj
 def resume(
     session: Session,
+    /,
     run: str | None,
     workers: int | None,
     engine: str | None,
-    max_failures: str | None,
-    max_duration: float | None,
-    max_rate: str | None,
+    **limits: str | None,
 ) -> ExitStatus:
     """Go on with a run that stopped or was killed; the latest unless RUN names another."""
-    options = RunOptions(
-        workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration, max_rate=max_rate
-    )
+    given: dict[str, Any] = limits
+    options = replace(RunOptions(workers=workers, engine=engine), **given)
     with session.campaign() as campaign, stop_on_signals() as stop:
         with session.progress() as progress:
             summary = coordinator.resume(campaign, run, options, progress, stop)

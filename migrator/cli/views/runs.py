@@ -3,6 +3,7 @@
 from migrator.cli.output import View
 from migrator.cli.progress import duration
 from migrator.cli.views.text import counted, table
+from migrator.core.clock import format_time
 from migrator.execution.runs import RunSummary
 
 
@@ -23,6 +24,8 @@ def run(summary: RunSummary, *, why: str) -> View:
             "messages_per_second": summary.messages_per_second,
             "elapsed_seconds": summary.elapsed_seconds,
             "max_rate": summary.max_rate,
+            "limits": dict(summary.limits),
+            "stuck_since": format_time(summary.stuck_since) if summary.stuck_since is not None else None,
             "why": why,
         },
         lines=_lines(summary, why),
@@ -43,6 +46,9 @@ def _lines(summary: RunSummary, why: str) -> list[str]:
     if summary.pending:
         lines.append(f"{counted(summary.pending, 'conversation')} still to do")
     lines.append(f"{summary.messages_per_second:,.0f} messages/s, {duration(summary.elapsed_seconds)} of work")
+    if summary.limits:
+        limits = (f"{name.replace('_', '-')} {text}" for name, text in summary.limits.items())
+        lines.append(f"limits: {', '.join(limits)}")
     if summary.dry_run:
         lines.append("this was a dry run: nothing was written")
     return lines
