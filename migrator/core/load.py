@@ -23,8 +23,8 @@ CRITICAL_LOOK_SECONDS: Final = 5.0
 """So much time is between two of them."""
 _LAPSED: Final = 0.1
 """Weight below which a reading says nothing any more: one call after half a minute, ten after one."""
-_LATENCY: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(ms|s)\Z")
-_SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%\Z")
+_LATENCY: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s)\Z")
+_SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%\Z")
 
 
 class Measure(StrEnum):

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-_WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d) +([A-Za-z0-9_+/-]{1,64})\Z")
+_WINDOW: Final = re.compile(
+    r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9]) +([A-Za-z0-9_+/-]{1,64})\Z"
+)
 _MINUTE: Final = timedelta(minutes=1)
 _SEARCHED_MINUTES: Final = 3 * 24 * 60
 """A day may miss a window altogether, when clocks are set forward over it; two in a row don't."""

@@ -244,10 +244,15 @@ def _end(
 ) -> None:
     table = tables.run
     locks.ahead_of_sharers(connection, table)
-    require_transition(run.run_id, find(connection, run.run_id).state, state)
-    ended = connection.execute(
+    now = find(connection, run.run_id)
+    if now.generation != run.generation:
+        raise LeaseHeldError(
+            f"another process has taken up run {run.run_id}", hint="`migrator status` shows where it stands"
+        )
+    require_transition(run.run_id, now.state, state)
+    connection.execute(
         table.update()
-        .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
+        .where(table.c.run_id == run.run_id)
         .values(
             state=state.value,
             stop_reason=reason.value if reason else None,
@@ -259,10 +264,6 @@ def _end(
             held_ms=round((run.held_seconds + worked.held_seconds) * 1000),
         )
     )
-    if ended.rowcount != 1:
-        raise LeaseHeldError(
-            f"another process has taken up run {run.run_id}", hint="`migrator status` shows where it stands"
-        )
 
 
 def record_stop(connection: sa.Connection, campaign: Campaign, run_id: str, reason: StopReason) -> None:

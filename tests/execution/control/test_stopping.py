@@ -31,9 +31,9 @@ def bench(tmp_path: Path) -> Bench:
     for owner in OWNERS:
         made.account(owner)
         name = made.thread(owner, "x")
-        made.messages(name, range(600))
+        made.messages(name, range(20))
         made.keys(owner, [name])
-    made.messages(made.thread("alice", "long"), range(2500))
+    made.messages(made.thread("alice", "long"), range(2010))
     made.keys("alice", [LONG])
     return made
 
