@@ -14,6 +14,7 @@ Trouble: a service that is away or throttles is asked again for a while, not bef
 service as a whole is an error, also where the service gives it item by item; a refusal costs one key.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from migrator.core.errors import (
     KeyServiceUnavailableError,
     NotConfiguredKeyServiceError,
 )
+from migrator.core.load import Meter
 from migrator.core.settings import KeysSettings
 from migrator.keyservices.interface import KeyRefusal, KeyService, RefusalKind
 from migrator.patience import PATIENCE_SECONDS, patiently
@@ -81,7 +83,7 @@ class PatientKeyService:
             return []
         self._owner.calls[self.name, operation] += 1
         self._owner.items[self.name, operation] += len(items)
-        answers = bearing(lambda: call(items), self._owner.patience_seconds)
+        answers = bearing(lambda: self._owner.metered(lambda: call(items)), self._owner.patience_seconds)
         if len(answers) != len(items) or not all(map(_is_answer, answers)):
             raise KeyServiceError(
                 f"{self.name} does not answer {operation} item by item", hint="don't use this key service: it is faulty"
@@ -127,6 +129,19 @@ class KeyServices:
         self.calls: Counter[tuple[str, str]] = Counter()
         """Calls of this process by service and operation: batches, not keys."""
         self.items: Counter[tuple[str, str]] = Counter()
+        self.meter = Meter()
+        """What this process finds of the services: each call, also those that are repeated."""
+
+    def metered(self, call: Callable[[], T]) -> T:
+        """What a call returns, counted with the time that it took."""
+        began = time.monotonic()
+        failed = True
+        try:
+            result = call()
+            failed = False
+        finally:
+            self.meter.count(time.monotonic() - began, failed=failed)
+        return result
 
     def default(self) -> PatientKeyService:
         """The service of the campaign itself."""

@@ -29,6 +29,8 @@ from migrator.database.bulk import insert_unless_there
 from migrator.database.connect import Database
 
 HEARTBEAT = timedelta(seconds=15)
+OVERDUE = timedelta(seconds=60)
+"""Some heartbeats: who has been silent for so long is said to be stuck, though the lease is still theirs."""
 EXPIRY = timedelta(minutes=4)
 SENDING: Final = ":notices"
 """The lease of who sends notices: runs don't wait for it."""
@@ -50,6 +52,12 @@ class LeaseHolder:
     purpose: str
     heartbeat_at: datetime
     alive: bool
+    token: int = 0
+
+    @property
+    def overdue(self) -> bool:
+        """Whether heartbeats are missing, be the lease theirs or not."""
+        return not self.alive or datetime.now(UTC) - self.heartbeat_at >= OVERDUE
 
 
 @contextmanager
@@ -95,7 +103,32 @@ def holder_of(connection: sa.Connection, campaign_name: str) -> LeaseHolder | No
     if row is None or row.holder is None:
         return None
     beat = parse_time(row.heartbeat_at)
-    return LeaseHolder(holder=row.holder, purpose=row.purpose or "", heartbeat_at=beat, alive=_lives(row.holder, beat))
+    return LeaseHolder(
+        holder=row.holder,
+        purpose=row.purpose or "",
+        heartbeat_at=beat,
+        alive=_lives(row.holder, beat),
+        token=row.token,
+    )
+
+
+def last_heartbeat(connection: sa.Connection, name: str, token: int) -> datetime | None:
+    """When the holder of a token was last heard of, be they gone or not; None where somebody has had it since."""
+    table = tables.lease
+    found = connection.scalar(sa.select(table.c.heartbeat_at).where(table.c.campaign == name, table.c.token == token))
+    return None if found is None else parse_time(found)
+
+
+def take_away(connection: sa.Connection, name: str, holder: LeaseHolder) -> None:
+    """Free a lease whoever holds it, under a higher token; `LeaseHeldError` where somebody else has it by now."""
+    table = tables.lease
+    taken = connection.execute(
+        table.update()
+        .where(table.c.campaign == name, table.c.token == holder.token)
+        .values(token=holder.token + 1, holder=None, purpose=None)
+    )
+    if taken.rowcount != 1:
+        raise LeaseHeldError("the campaign's lease was taken at this moment", hint="`migrator status` shows by whom")
 
 
 def is_this_process(holder: LeaseHolder) -> bool:

@@ -20,7 +20,7 @@ _ACTIVITIES: Final = {
     "created": _CREATE, "recorded": _CREATE, "opened": _CREATE, "published": _CREATE, "sent": _CREATE,
     "rewrapped": _UPDATE, "started": _UPDATE, "resumed": _UPDATE, "paused": _UPDATE, "aborted": _UPDATE,
     "completed": _UPDATE, "approved": _UPDATE, "used": _UPDATE, "read": _READ, "destroyed": _DELETE, "revoked": _UPDATE,
-    "retired": _DELETE,
+    "retired": _DELETE, "stop_requested": _UPDATE, "limits_changed": _UPDATE, "released": _UPDATE,
 }  # fmt: skip
 """By the verb of the event's type; the others (skipped, refused, failed, heartbeat) change nothing that OCSF names."""
 _FAILED: Final = frozenset({"failed", "refused"})

@@ -38,6 +38,9 @@ CUTOVER: Final = datetime(2026, 5, 8, tzinfo=UTC)
 _NOTICED: Final = CUTOVER - timedelta(days=70)
 _ANSWERED: Final = CUTOVER - timedelta(days=30)
 RUN: Final = CUTOVER + timedelta(days=1)
+_UNLIMITED: Final = ("max_rate", "max_duration", "max_load", "critical_load", "window", "throttle_flag_file",
+                     "panic_flag_file")  # fmt: skip
+"""Limits of the campaign that a measurement goes without."""
 
 
 class Ground:
@@ -129,7 +132,7 @@ class Ground:
                 "database": given.database.model_copy(update=database),
                 "authorization": given.authorization.model_copy(update={"quorum": Quorum.OWNER}),
                 "execution": given.execution.model_copy(
-                    update={"engine": "local", "workers": workers, "max_rate": None, "max_failures": "0"}
+                    update={"engine": "local", "workers": workers, "max_failures": "0", **dict.fromkeys(_UNLIMITED)}
                 ),
                 "notify": type(given.notify)(channel=f"maildir:{folder / 'outbox'}", rate="999999999/s"),
                 "audit": type(given.audit)(directory=str(folder / "audit"), signing_key=f"file:{folder / 'audit.key'}"),

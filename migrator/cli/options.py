@@ -11,6 +11,7 @@ import click
 
 from migrator import __version__
 from migrator.core.clock import parse_time
+from migrator.core.run_limits import check
 from migrator.core.settings import Share, per_second
 
 OutputFormat = Literal["human", "json", "jsonl"]
@@ -73,6 +74,21 @@ class Rate(click.ParamType[str]):
             per_second(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a rate such as 5000/s, 30/min or 1000/h", param, ctx)
+        return str(value)
+
+
+class Limit(click.ParamType[str]):
+    """A limit of a run, or `off`; stays text."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, checked."""
+        try:
+            check(self.name, str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
         return str(value)
 
 

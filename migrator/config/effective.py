@@ -23,7 +23,7 @@ def digest(settings: Settings) -> str:
     """SHA-256 in hex over all effective settings in canonical JSON.
 
     Without passwords: a plan outlives their rotation, and its digest must not help to guess them. Without what only
-    watches: who wants to see more of a run that stopped need not plan again.
+    watches and paces: who wants to see more of a run that stopped, or to have it go slower, need not plan again.
     """
     found = effective(settings)
     for section, keys in _WATCHING.items():
@@ -34,8 +34,14 @@ def digest(settings: Settings) -> str:
     return hashlib.sha256(canonical_json(_without_floats(found))).hexdigest()
 
 
-_WATCHING: Final = {"execution": ("metrics_file",), "hooks": ("directory", "timeout_seconds")}
-"""What decides nothing of what is opened."""
+_WATCHING: Final = {
+    "execution": (
+        "metrics_file", "max_rate", "max_duration", "window", "max_load", "critical_load", "throttle_flag_file",
+        "panic_flag_file",
+    ),
+    "hooks": ("directory", "timeout_seconds"),
+}  # fmt: skip
+"""What decides nothing of what is opened, only who is told of it and how fast it goes."""
 _RULES: Final = {
     "campaign": ("cutover_at", "notice_period_days", "rollback_window_days", "sealed_grace_days"),
     "source": ("kind", "local_domain", "unverifiable_senders"),

@@ -8,10 +8,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from migrator.core.cohorts import Rule, require_name
+from migrator.core.durations import seconds_of
 from migrator.core.encoding import b64url_decode
+from migrator.core.load import LoadLimits
 from migrator.core.model import Environment, Quorum
 from migrator.core.notes import KeyKind, parse_vkey
 from migrator.core.schedule import QuietHours, Schedule
+from migrator.core.window import Window
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
 _SHARE = re.compile(r"(\d{1,9})\Z|(\d{1,3}(?:\.\d{1,4})?)%\Z")
@@ -34,6 +37,22 @@ def _share(value: str) -> str:
 
 def _rate(value: str) -> str:
     per_second(value)
+    return value
+
+
+def _duration(value: str) -> str:
+    if seconds_of(value) == 0:
+        raise ValueError("no time at all is no limit")
+    return value
+
+
+def _load(value: str) -> str:
+    LoadLimits.parse(value)
+    return value
+
+
+def _window(value: str) -> str:
+    Window.parse(value)
     return value
 
 
@@ -202,7 +221,12 @@ class ApprovalSettings(_Section):
 
 
 class ExecutionSettings(_Section):
-    """How a run goes about its work."""
+    """How a run goes about its work.
+
+    What limits it is what a run begins with (`core.run_limits`); from then on its own limits count. While the
+    `throttle_flag_file`, or one of that name with `.<run id>` behind it, is there, a run waits; where a
+    `panic_flag_file` is, it aborts.
+    """
 
     engine: str = "local"
     workers: int = Field(default=0, ge=0, le=1024)
@@ -210,6 +234,12 @@ class ExecutionSettings(_Section):
     max_gap_fraction: float = Field(default=0.05, ge=0, le=1)
     max_failures: Annotated[str, AfterValidator(_share)] = "1%"
     max_rate: Annotated[str, AfterValidator(_rate)] | None = None
+    max_duration: Annotated[str, AfterValidator(_duration)] | None = None
+    max_load: Annotated[str, AfterValidator(_load)] | None = None
+    critical_load: Annotated[str, AfterValidator(_load)] | None = None
+    window: Annotated[str, AfterValidator(_window)] | None = None
+    throttle_flag_file: str | None = None
+    panic_flag_file: str | None = None
     metrics_file: str | None = Field(default=None, min_length=1)
 
 

@@ -11,6 +11,7 @@ one is an error, and whoever can do the whole again does so (`migrator.patience`
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -22,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from migrator import postgres
 from migrator.core.errors import KEPT, ConfigError, DatabaseError, DatabaseUnavailableError
+from migrator.core.load import Meter
 from migrator.database import postgresql
 from migrator.patience import PATIENCE_SECONDS, patiently
 
@@ -43,6 +45,8 @@ class Database:
         self.schema = schema
         self.read_only = read_only
         self.boundary: Boundary = _nothing
+        self.meter = Meter()
+        """What this process finds of the database: its commits, and transactions that came to nothing for its sake."""
         self.engine = _create_engine(self.url, read_only=read_only)
         if schema is not None:
             if self.is_sqlite:
@@ -75,7 +79,7 @@ class Database:
         """
         if self.read_only:
             raise DatabaseError(f"a dry run tried to write ({label})", hint="this is a bug in migrator")
-        with translated():
+        with self._metered(), translated():
             with self._connect(self.engine) as connection:
                 connection = connection.execution_options(migrator_write=True, migrator_synced=synced)
                 with connection.begin():
@@ -83,7 +87,17 @@ class Database:
                         connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                     yield connection
                     self.boundary(label, "before")
+                    began = time.monotonic()
+                self.meter.count(time.monotonic() - began)
             self.boundary(label, "after")
+
+    @contextmanager
+    def _metered(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseUnavailableError:
+            self.meter.count(0.0, failed=True)
+            raise
 
     def _connect(self, engine: sa.Engine) -> sa.Connection:
         """A connection that lives; a server that went away since it was reached is waited for."""

@@ -1,72 +1,40 @@
-"""The coordinator: takes the lease, cuts shards, keeps workers busy, writes the audit log, and knows when to stop.
+"""The coordinator: checks what has to hold, takes the lease, and has a session work on the run.
 
 1. Plan and gates are checked before anything is written; then the plan is consumed by a run.
-2. Shards go to the engine, a few more than it has workers. A shard whose worker died is handed out again under a higher
-   fencing token (`dispatch`); when that happens again and again, the run stops.
-3. While it waits it moves the outbox into the audit log, looks at the clock, the error budget, the lease, and whether
-   an operator wants it to stop. A stop is a request to the workers, which leave at their next commit.
-4. The run is complete when the outcomes are as many as the plan's conversations, never because a loop ended (G6).
+2. While it holds the lease, a `session` keeps workers busy, writes the audit log, and knows when to stop.
 """
 
-import time
-from collections.abc import Sequence
-
-import sqlalchemy as sa
-
 from migrator import lease as leases
-from migrator.attachments import strays
 from migrator.campaign import Campaign
-from migrator.core.errors import (
-    RESUMABLE,
-    AuditLogError,
-    BlobsUnavailableError,
-    DatabaseUnavailableError,
-    IntegrityError,
-    LeaseHeldError,
-    MigratorError,
-    UsageError,
-    resumable,
-    resumable_from_here,
-)
-from migrator.core.lifecycle import RunState, StopReason
-from migrator.core.outcomes import SkipReason
+from migrator.core.errors import resumable_from_here
+from migrator.core.lifecycle import RunState
 from migrator.core.progress import Progress
-from migrator.core.settings import Share
-from migrator.database import tables
-from migrator.execution import runs, shards
-from migrator.execution.assignment import Assignment, Retry, ShardResult
-from migrator.execution.dispatch import Queue
+from migrator.execution import runs
 from migrator.execution.gates import require_attachments, require_cutover, require_open
-from migrator.execution.journal import Journal
-from migrator.execution.options import RunOptions, StopSignal, engine_of, limit_of
+from migrator.execution.options import RunOptions, StopSignal, changed, limits_of, resumed_with
 from migrator.execution.rehearsal import rehearse
-from migrator.execution.retrying import is_for_run, retry_of
-from migrator.execution.runs import Run, RunSummary, Worked
-from migrator.execution.status import Committed, committed, summary_of
+from migrator.execution.runs import RunSummary
+from migrator.execution.session import Session
+from migrator.execution.status import summary_of
+from migrator.execution.throttle import require_no_panic
 from migrator.execution.watching.observer import Observer
-from migrator.lease import Lease
-from migrator.patience import persist
 from migrator.planning import stored
-from migrator.planning.stored import StoredPlan
 
 __all__ = ["RunOptions", "StopSignal", "execute", "resume"]
-
-_MIN_BUDGET = 10
-"""A percentage of a small population would stop at the first failure."""
 
 
 def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progress, stop: StopSignal) -> RunSummary:
     """Run a plan, given by file or id."""
     found = stored.load(campaign, plan)
     require_attachments(campaign)
+    limits = changed(limits_of(campaign.settings), options.limits())
     observer = Observer(campaign, options, progress, found.plan_id)
-    session = _Session(campaign, options, progress, stop, observer)
+    session = Session(campaign, options, limits, progress, stop, observer)
     if options.dry_run:
         stored.require_current(campaign, found)
         observer.rehearse()
-        return rehearse(
-            campaign, found, session.engine, progress, session.wanted, limit_of(campaign, options), session.retry(found)
-        )
+        return rehearse(campaign, found, session.engine, progress, session.wanted, limits, session.retry(found))
+    require_no_panic(campaign, None)
     leases.require_free(campaign)
     stored.require_executable(campaign, found)
     require_open(campaign, found, options.confirm)
@@ -74,7 +42,7 @@ def execute(campaign: Campaign, plan: str, options: RunOptions, progress: Progre
     campaign.audit.check(replay=True)
     with observer.told(), leases.hold(campaign, purpose="execute") as lease, resumable_from_here():
         observer.ask(None, stop)
-        begun = runs.begin(campaign, found, max_rate=limit_of(campaign, options), retry=retry)
+        begun = runs.begin(campaign, found, limits=limits, lease_token=lease.token, retry=retry)
         return session.drive(begun, found, lease)
 
 
@@ -87,188 +55,15 @@ def resume(
         if run.state is RunState.COMPLETED:
             return summary_of(connection, run)
     require_attachments(campaign)
+    changes = resumed_with(campaign.settings, options)
     observer = Observer(campaign, options, progress, run.plan_id)
-    session = _Session(campaign, options, progress, stop, observer)
+    session = Session(campaign, options, changed(run.limits, changes), progress, stop, observer)
     plan = stored.load(campaign, run.plan_id)
     stored.require_current(campaign, plan)
     require_cutover(campaign)
+    require_no_panic(campaign, run.run_id)
     campaign.audit.check(replay=True)
     with observer.told(), leases.hold(campaign, purpose="resume") as lease, resumable_from_here():
         observer.ask(run.run_id, stop)
-        taken = runs.take_up(campaign, run.run_id, max_rate=limit_of(campaign, options))
+        taken = runs.take_up(campaign, run.run_id, changes=changes, lease_token=lease.token)
         return session.drive(taken, plan, lease)
-
-
-class _Session:
-    """One process's work on a run."""
-
-    def __init__(
-        self, campaign: Campaign, options: RunOptions, progress: Progress, stop: StopSignal, observer: Observer
-    ) -> None:
-        self.campaign = campaign
-        self.observer = observer
-        self.progress = progress
-        self.signal = stop
-        self.options = options
-        self.engine = engine_of(campaign, options)
-        self.began = time.monotonic()
-        self.stopping: StopReason | None = None
-        self.error: MigratorError | None = None
-        self.done = Committed(messages=0, failures=0, held_seconds=0.0, waiting=None)
-        self.held_seconds = 0.0
-        self.noted: tuple[str | None, int] = None, 1
-
-    def retry(self, plan: StoredPlan) -> Retry | None:
-        """What the options say of another run."""
-        failed, only = self.options.retry_failed, self.options.only
-        if failed is None and only:
-            raise UsageError("--only says what of a run is retried", hint="give the run with --retry-failed")
-        return None if failed is None else retry_of(self.campaign, plan.plan_id, failed, only)
-
-    def drive(self, run: Run, plan: StoredPlan, lease: Lease) -> RunSummary:
-        """Work until the run is complete or has to stop; then say where it stands."""
-        self.observer.begun(run)
-        strays.abandon(self.campaign, run.run_id)  # workers of earlier sessions commit nothing any more
-        todo = shards.cut(self.campaign, run, self.engine.workers)
-        budget = self._budget(run)
-        journal = Journal(self.campaign, run.run_id)
-        self.error = journal.seal() or journal.anchor(self.progress)
-        if self.error is not None:
-            self.stopping = StopReason.AUDIT_LOG
-            return self._conclude(run, journal)
-        self._announce(run)
-        self._note(run, None, self.engine.workers)
-        queue = Queue(
-            [
-                Assignment(
-                    spec=self.campaign.spec, run_id=run.run_id, plan_id=run.plan_id, generation=run.generation,
-                    shard_no=shard.shard_no, token=1, first_no=shard.first_no, last_no=shard.last_no,
-                    watermarks=plan.watermarks, cohort=plan.cohort, retry=run.retry,
-                )
-                for shard in todo
-            ],
-            self.engine,
-        )  # fmt: skip
-        try:
-            while queue.busy:
-                persist(
-                    lambda: self._look_around(run, lease, budget, journal, queue),
-                    DatabaseUnavailableError,
-                    told=lambda error: self.progress.note(f"waiting: {error}"),
-                )
-                self._take(queue.step(paused=self.stopping is not None))
-            self._look_around(run, lease, budget, journal, queue)
-        finally:
-            queue.close()
-        return self._conclude(run, journal)
-
-    def wanted(self) -> StopReason | None:
-        """Why somebody wants the session to stop, or its time is over."""
-        limit = self.options.max_duration_seconds
-        over = limit is not None and time.monotonic() - self.began >= limit
-        return StopReason.MAX_DURATION if over else self.signal.requested
-
-    def _take(self, results: Sequence[ShardResult | MigratorError]) -> None:
-        for result in results:
-            if isinstance(result, MigratorError) and self.error is None:
-                self.error = result
-
-    def _look_around(self, run: Run, lease: Lease, budget: int, journal: Journal, queue: Queue) -> None:
-        """Everything that may end a session before its shards do."""
-        self._count(run, queue)
-        failed = journal.keep()
-        self.error = self.error or failed
-        reason = self.wanted()
-        if lease.lost.is_set():
-            self.error = self.error or LeaseHeldError("the campaign's lease was lost to another process")
-        if self.error is not None:
-            reason = StopReason.AUDIT_LOG if isinstance(self.error, AuditLogError) else StopReason.SERVICE_DOWN
-        elif self.done.failures > budget:
-            reason = StopReason.ERROR_BUDGET
-        if reason is not None and self.stopping is None:
-            self.stopping = reason
-            self.progress.note(f"stopping ({reason.value}): waiting for the next checkpoint")
-            runs.request_stop(self.campaign, run, reason)
-            self.error = self.error or journal.seal()
-
-    def _count(self, run: Run, queue: Queue) -> None:
-        """What the workers have done; and tell whoever watches, here or from another shell, what they wait for."""
-        with self.campaign.database.read() as connection:
-            now = committed(connection, run)
-        self.progress.advance(now.messages - self.done.messages)
-        held = (now.held_seconds - self.done.held_seconds) / max(1, self.noted[1])
-        if held:
-            self.held_seconds += held
-            self.progress.held_up(held)
-        self.done = now
-        waiting = "no worker of the engine can be reached" if queue.deserted else now.waiting
-        if waiting != self.noted[0]:
-            self.progress.note(f"waiting: {waiting}" if waiting else "at work again")
-        self._note(run, waiting, queue.at_work)
-        self.observer.look(messages=now.messages, held_seconds=self.held_seconds, waiting=waiting)
-
-    def _note(self, run: Run, waiting: str | None, sharing: int) -> None:
-        if (waiting, sharing) != self.noted:
-            self.noted = waiting, sharing
-            runs.note(self.campaign, run, waiting=waiting, sharing=sharing)
-
-    def _conclude(self, run: Run, journal: Journal) -> RunSummary:
-        worked = Worked(
-            seconds=time.monotonic() - self.began, held_seconds=self.held_seconds, messages=self.done.messages
-        )
-        self._sweep(run)
-        with self.campaign.database.read() as connection:
-            found = summary_of(connection, run, worked)
-        if found.pending == 0 and self.error is None:
-            runs.complete(self.campaign, run, found.counts, worked)
-        elif self.stopping is not None or self.error is not None:
-            detail = self.error.message if self.error is not None else None
-            runs.stop(self.campaign, run, self.stopping or StopReason.SERVICE_DOWN, worked, detail=detail)
-        else:
-            runs.stop(self.campaign, run, StopReason.SERVICE_DOWN, worked)
-            raise IntegrityError(
-                f"{found.pending} conversations of the plan have no outcome though every shard is finished",
-                hint="this is a bug in migrator; nothing of them was shown",
-                changed=RESUMABLE,
-            )
-        unsigned = journal.seal()
-        self.error = self.error or unsigned or journal.anchor(self.progress)
-        if self.error is not None:
-            raise resumable(self.error)
-        with self.campaign.database.read() as connection:
-            return summary_of(connection, runs.find(connection, run.run_id))
-
-    def _sweep(self, run: Run) -> None:
-        """Remove blobs of attachments that nothing shows; where their store is away, they stay noted for later."""
-        strays.abandon(self.campaign, run.run_id)
-        try:
-            strays.sweep(self.campaign)
-        except BlobsUnavailableError as error:
-            self.progress.note(f"blobs that nothing shows stay for now: {error.message}")
-
-    def _budget(self, run: Run) -> int:
-        """How many conversations may fail in this session before it stops; a percentage is of what the run is for."""
-        share = Share.parse(self.options.max_failures or self.campaign.settings.execution.max_failures)
-        planned = tables.plan_item
-        concerned = planned.c.decision != SkipReason.OUT_OF_COHORT.outcome
-        if run.retry is not None:
-            concerned = is_for_run(run.retry)
-        query = sa.select(sa.func.count()).where(planned.c.plan_id == run.plan_id, concerned)
-        with self.campaign.database.read() as connection:
-            total = connection.scalar(query)
-        return share.count if share.count is not None else max(_MIN_BUDGET, share.of(total or 0))
-
-    def _announce(self, run: Run) -> None:
-        planned, item = tables.plan_item, tables.item
-        with self.campaign.database.read() as connection:
-            total = connection.scalar(
-                sa.select(sa.func.sum(planned.c.messages)).where(
-                    planned.c.plan_id == run.plan_id, is_for_run(run.retry)
-                )
-            )
-            done = connection.scalar(
-                sa.select(sa.func.sum(item.c.messages + item.c.gaps)).where(
-                    item.c.run_id == run.run_id, item.c.outcome.like("rewrapped%")
-                )
-            )
-        self.progress.phase("re-wrapping", total=int(total or 0), done=int(done or 0))

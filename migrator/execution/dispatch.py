@@ -46,6 +46,8 @@ class Queue:
         self._losses = 0
         self._workers = self._most_workers = engine.workers
         self._deserted_at: float | None = None
+        self.most: int | None = None
+        """How many workers have something to do, where that is fewer than there are; None: all of them."""
 
     @property
     def busy(self) -> bool:
@@ -55,17 +57,23 @@ class Queue:
     @property
     def at_work(self) -> int:
         """How many workers have something to do, or will at once."""
-        return min(self._workers, len(self._working) + len(self._waiting))
+        return min(self._workers, self._room, len(self._working) + len(self._waiting))
 
     @property
     def deserted(self) -> bool:
         """Whether the engine has no workers at the moment."""
         return self._deserted_at is not None
 
-    def step(self, *, paused: bool) -> list[ShardResult | MigratorError]:
+    @property
+    def _room(self) -> int:
+        """Shards that may be out: one more than workers, so that none of them waits for its next."""
+        return self._workers + 1 if self.most is None or self.most >= self._workers else self.most
+
+    def step(self, *, paused: bool, held: bool = False) -> list[ShardResult | MigratorError]:
         """Hand out what there is room for, wait a moment, and give back what has ended.
 
-        While `paused` nothing more is handed out, and what comes back unfinished is done with for this session.
+        While `paused` nothing more is handed out, and what comes back unfinished is done with for this session. While
+        `held` nothing is handed out either, and waits.
         """
         if paused:
             self._waiting.clear()
@@ -73,10 +81,10 @@ class Queue:
         if gone is not None:
             return gone
         results: list[ShardResult | MigratorError] = []
-        while self._waiting and not results and self._workers and len(self._working) < self._workers + 1:
+        while self._waiting and not held and not results and self._workers and len(self._working) < self._room:
             results.extend(self._submit(self._waiting.popleft()))
         if not self._working:
-            if self.deserted:
+            if self.deserted or (held and self._waiting):
                 time.sleep(_POLL_SECONDS)
             return results
         ended, _ = wait(self._working, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)

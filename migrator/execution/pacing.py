@@ -1,8 +1,9 @@
 """How fast a worker may go: its share of the run's limit, and the patience that a busy key service asks for.
 
 The limit stands in the run's row, with the number of workers that share it, and is read with every fence; so whoever
-changes the row changes the pace of a run that is at work. A worker pays for what it has committed by waiting before the
-next commit, with no transaction open, and looks every second whether the limit changed or the run is to stop.
+changes the row changes the pace of a run that is at work. While the run is `throttled` there, nothing is begun. A
+worker pays for what it has committed by waiting before the next commit, with no transaction open, and looks every
+second whether the limit changed or the run is to stop.
 """
 
 import time
@@ -31,6 +32,8 @@ class Pace:
     ) -> None:
         self.rate: float | None = None
         """This worker's messages a second; None: as fast as it can."""
+        self.throttled = False
+        """Whether nothing may be begun at the moment."""
         self._monotonic = monotonic
         self._sleep = sleep
         self._owed = 0.0
@@ -43,9 +46,12 @@ class Pace:
         self._owed += messages
 
     def wait(self, look: Callable[[], None]) -> None:
-        """Return when all that was spent is paid for. `look` sets `rate` anew, and raises where the run is to stop."""
-        while (left := self._settle()) > 0:
-            self._sleep(min(left, LOOK_SECONDS))
+        """Return when all that was spent is paid for, and nothing throttles the run.
+
+        `look` sets `rate` and `throttled` anew, and raises where the run is to stop.
+        """
+        while (left := self._settle()) > 0 or self.throttled:
+            self._sleep(LOOK_SECONDS if self.throttled else min(left, LOOK_SECONDS))
             self._settle()  # at the rate of before
             look()
 

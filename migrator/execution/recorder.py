@@ -16,18 +16,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from migrator.attachments import strays
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import GateError
 from migrator.core.lifecycle import RunState
+from migrator.core.load import Metered
 from migrator.core.merkle import root_of
 from migrator.database import locks, tables
 from migrator.database.bulk import insert_rows
 from migrator.database.clock import database_time
 from migrator.execution.assignment import Assignment, ShardResult
+from migrator.execution.half_done import discard_partial
 from migrator.execution.pacing import Pace
 
 _ITEM_COLUMNS = ("run_id", "conversation_no", "outcome", "messages", "gaps", "finished_at")
@@ -86,15 +87,28 @@ class Recorder:
     def transaction(self, label: str, *, messages: int = 0, failures: int = 0) -> Iterator[sa.Connection]:
         """A write transaction behind the fence, which also counts its messages and failures for the coordinator.
 
-        Where the run is paced, one with messages waits until those of before are paid for.
+        Where the run is paced, one with messages waits until those of before are paid for; while it is throttled, each.
         """
-        if messages:
+        if messages or self.pace.throttled:
             self.pace.wait(self.look)
-        with self.campaign.database.write(label) as connection:
-            self._pass_fence(connection, messages, failures)
-            yield connection
+        found = self.campaign.database.meter.take(), self.campaign.key_services.meter.take()
+        try:
+            with self.campaign.database.write(label) as connection:
+                self._pass_fence(connection, messages, failures, *found)
+                yield connection
+        except BaseException:
+            self.campaign.database.meter.put_back(found[0])
+            self.campaign.key_services.meter.put_back(found[1])
+            raise
         self.commits += label not in _BEGUN_ANEW
         self.pace.spend(messages)
+
+    def take_turn(self, *, look: bool = False) -> None:
+        """Wait while the run is throttled: before anything is opened that would have to be held until then."""
+        if not self.dry:
+            if look:
+                self.look()
+            self.pace.wait(self.look)
 
     def hold(self, why: str, seconds: float) -> None:
         """Wait because a service asked for it, and let others know why."""
@@ -144,21 +158,8 @@ class Recorder:
         outbox.record(connection, [event], actor=self.campaign.actor, now=now)
 
     def discard_partial(self, connection: sa.Connection, conversation_no: int, ref: str) -> None:
-        """Remove what was written of a conversation that nobody sees yet: messages, gaps, claims, progress, key."""
-        keys = tables.data_key
-        # Keys that a rollback destroyed stay on record.
-        living = sa.and_(keys.c.conversation_no == conversation_no, keys.c.destroyed_at.is_(None))
-        key_ids = list(connection.scalars(sa.select(keys.c.key_id).where(living)))
-        connection.execute(keys.delete().where(living))
-        for table in (tables.message, tables.gap, tables.claim, tables.progress):
-            connection.execute(table.delete().where(table.c.conversation_no == conversation_no))
-        strays.doom(connection, self.campaign, tables.attachment.c.conversation_no == conversation_no)
-        run_id = self.assignment.run_id
-        events = [
-            Event(type=EventType.KEY_DESTROYED, subject=ref, run_id=run_id, data={"ref": ref, "key_id": key_id})
-            for key_id in key_ids
-        ]
-        outbox.record(connection, events, actor=self.campaign.actor, now=self.campaign.clock.now())
+        """Remove what was written of a conversation that nobody sees yet."""
+        discard_partial(self.campaign, connection, self.assignment.run_id, conversation_no, ref)
 
     def discard_leftovers(self, conversation_no: int, ref: str) -> None:
         """The same in a transaction of its own: an earlier run was left for good in the middle of the conversation."""
@@ -188,7 +189,9 @@ class Recorder:
             if self._version(connection) != self.authorization_version:
                 raise AuthorizationsChangedError
 
-    def _pass_fence(self, connection: sa.Connection, messages: int, failures: int) -> None:
+    def _pass_fence(
+        self, connection: sa.Connection, messages: int, failures: int, database: Metered, keys: Metered
+    ) -> None:
         shard = tables.shard
         held = connection.execute(
             self._held_shard().values(
@@ -197,6 +200,12 @@ class Recorder:
                 held_ms=shard.c.held_ms + round(self.pace.take_held() * 1000),
                 waiting=None,
                 committed_at=format_time(datetime.now(UTC)),
+                commits=shard.c.commits + database.calls,
+                commit_us=shard.c.commit_us + database.microseconds,
+                database_errors=shard.c.database_errors + database.errors,
+                key_calls=shard.c.key_calls + keys.calls,
+                key_us=shard.c.key_us + keys.microseconds,
+                key_errors=shard.c.key_errors + keys.errors,
             )
         )
         if held.rowcount != 1:
@@ -225,14 +234,15 @@ class Recorder:
     def _require_running(self, connection: sa.Connection, *, shared: bool = False) -> None:
         """Raise where the run is to stop or goes on without this worker; take note of the worker's share."""
         run = tables.run
-        query = sa.select(run.c.state, run.c.stop_reason, run.c.generation, run.c.max_rate, run.c.sharing).where(
-            run.c.run_id == self.assignment.run_id
-        )
+        query = sa.select(
+            run.c.state, run.c.stop_reason, run.c.generation, run.c.max_rate, run.c.sharing, run.c.throttled
+        ).where(run.c.run_id == self.assignment.run_id)
         state = connection.execute(locks.shared(query) if shared else query).one()
         if state.generation != self.assignment.generation:
             raise FencedError
         if state.state != RunState.RUNNING.value or state.stop_reason is not None:
             raise StopRequestedError
+        self.pace.throttled = state.throttled
         self.pace.rate = None if state.max_rate is None else state.max_rate / max(1, state.sharing)
 
     def _version(self, connection: sa.Connection, *, shared: bool = False) -> int:

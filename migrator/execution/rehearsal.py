@@ -7,12 +7,14 @@ from migrator.campaign import Campaign
 from migrator.core.errors import MigratorError
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import Progress
+from migrator.core.run_limits import RunLimits
 from migrator.engines.interface import Engine
 from migrator.execution import shards
 from migrator.execution.assignment import Assignment, OutcomeCount, Retry
 from migrator.execution.dispatch import Queue
 from migrator.execution.gates import cutover_reached
 from migrator.execution.runs import RunSummary
+from migrator.execution.throttle import Throttle
 from migrator.planning.stored import StoredPlan
 
 
@@ -22,13 +24,15 @@ def rehearse(
     engine: Engine,
     progress: Progress,
     stop: Callable[[], StopReason | None],
-    limit: float | None,
+    limits: RunLimits,
     retry: Retry | None = None,
 ) -> RunSummary:
     """Go the way of a run with a plan, until its end or until `stop` says why not; what would come of it.
 
-    `limit`: messages a second, which its workers share evenly. `retry`: what failed in another run, and nothing else.
+    Its workers share the limit on the pace evenly; what throttles a run holds its shards back as well. `retry`: what
+    failed in another run, and nothing else.
     """
+    limit, throttle = limits.rate, Throttle(campaign, None)
     began = time.monotonic()
     opens = cutover_reached(campaign) or not campaign.in_production
     todo = shards.cut_dry(campaign, plan.plan_id, engine.workers)
@@ -47,9 +51,14 @@ def rehearse(
     )  # fmt: skip
     counts: dict[str, OutcomeCount] = {}
     reason: StopReason | None = None
+    waited: tuple[str, ...] = ()
     try:
         while queue.busy:
-            for result in queue.step(paused=reason is not None):
+            waits = throttle.look(limits).waits
+            if waits != waited:
+                progress.note(f"waiting: {'; '.join(waits)}" if waits else "at work again")
+                waited = waits
+            for result in queue.step(paused=reason is not None, held=bool(waits)):
                 if isinstance(result, MigratorError):
                     raise result
                 progress.advance(1)

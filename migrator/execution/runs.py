@@ -1,128 +1,40 @@
-"""A run's row: how it begins, is resumed, is told to stop, and ends. States: `migrator.core.lifecycle`."""
+"""A run's row: how it begins, is resumed, limited, told to stop, and ends. States: `migrator.core.lifecycle`."""
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from migrator.approvals.standing import require_approved
 from migrator.audit import outbox
-from migrator.audit.events import Event, EventType
+from migrator.audit.events import Event, EventData, EventType
 from migrator.campaign import Campaign
-from migrator.core.clock import format_time, parse_time
-from migrator.core.errors import ExitStatus, GateError, LeaseHeldError, PlanError, UsageError
+from migrator.core.clock import format_time
+from migrator.core.errors import GateError, LeaseHeldError, PlanError
 from migrator.core.lifecycle import RunState, StopReason, require_transition
-from migrator.core.outcomes import Outcome
+from migrator.core.run_limits import UNLIMITED, RunLimits, differences
 from migrator.database import locks, tables
 from migrator.execution.assignment import OutcomeCount, Retry
-from migrator.planning.arrivals import Arrivals
+from migrator.execution.half_done import forget_staged
+from migrator.execution.run import Run, RunSummary, Worked, find
 from migrator.planning.stored import StoredPlan
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One execution of a plan."""
-
-    run_id: str
-    plan_id: str
-    state: RunState
-    stop_reason: StopReason | None
-    generation: int
-    started_at: datetime
-    worked_seconds: float
-    stop_detail: str | None = None
-    """What exactly a run stopped for; of a service that is down, which and where."""
-    waiting: str | None = None
-    """What it waits for at the moment, as its coordinator sees it."""
-    max_rate: float | None = None
-    """Messages a second that all workers together may move."""
-    held_seconds: float = 0.0
-    """Out of `worked_seconds`: how long a service held the workers up."""
-    retry: Retry | None = None
-    """What of its plan it opens, where it retries what failed in another run."""
+__all__ = [
+    "Run", "RunSummary", "Worked", "begin", "complete", "find", "limit", "note", "outcome_counts", "record_stop",
+    "request_stop", "stop", "take_up",
+]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worked:
-    """What a session has done so far: for so long, of which a service held it up so long, so many messages."""
-
-    seconds: float = 0.0
-    held_seconds: float = 0.0
-    messages: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """Where a run stands: what `execute`, `resume` and `status` tell."""
-
-    run_id: str
-    plan_id: str
-    state: RunState
-    dry_run: bool
-    counts: Mapping[str, OutcomeCount]
-    messages_per_second: float
-    elapsed_seconds: float
-    stop_reason: StopReason | None = None
-    stop_detail: str | None = None
-    waiting: str | None = None
-    max_rate: float | None = None
-    pending: int = 0
-    retry_of: str | None = None
-    """The run of which it opens only what failed there."""
-    arrivals: Arrivals | None = None
-    """Messages that came after the flip and wait, of the campaign as a whole; only for whoever asks how it stands."""
-
-    @property
-    def exit_status(self) -> ExitStatus:
-        """What the command that worked on the run exits with."""
-        if self.stop_reason is not None:
-            return _EXIT_OF_STOP[self.stop_reason]
-        failed = any(outcome in _FAILED and count.conversations for outcome, count in self.counts.items())
-        return ExitStatus.SOME_FAILED if failed else ExitStatus.OK
-
-
-_FAILED = frozenset(outcome.value for outcome in Outcome if outcome.failed)
-_EXIT_OF_STOP = {
-    StopReason.INTERRUPTED: ExitStatus.INTERRUPTED,
-    StopReason.TERMINATED: ExitStatus.TERMINATED,
-    StopReason.MAX_DURATION: ExitStatus.LIMIT_REACHED,
-    StopReason.ERROR_BUDGET: ExitStatus.ERROR_BUDGET,
-    StopReason.SERVICE_DOWN: ExitStatus.SERVICE_DOWN,
-    StopReason.AUDIT_LOG: ExitStatus.AUDIT_LOG,
-}
-
-
-def find(connection: sa.Connection, run_id: str | None) -> Run:
-    """A run by its id; without one, the latest. `UsageError` where there is none."""
-    table = tables.run
-    query = sa.select(table).order_by(table.c.run_no.desc()).limit(1)
-    if run_id is not None:
-        query = query.where(table.c.run_id == run_id)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        if run_id is not None:
-            raise UsageError(f"there is no run {run_id!r}", hint="leave RUN out for the latest one")
-        raise UsageError("there is no run yet", hint="`migrator execute PLAN` begins one")
-    return Run(
-        run_id=row.run_id,
-        plan_id=row.plan_id,
-        state=RunState(row.state),
-        stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
-        generation=row.generation,
-        started_at=parse_time(row.started_at),
-        worked_seconds=row.worked_ms / 1000,
-        stop_detail=row.stop_detail,
-        waiting=row.waiting,
-        max_rate=row.max_rate,
-        held_seconds=row.held_ms / 1000,
-        retry=Retry(run_id=row.retry_of, outcomes=tuple(row.retry_outcomes.split())) if row.retry_of else None,
-    )
-
-
-def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None, retry: Retry | None = None) -> Run:
-    """Consume a plan: from here on it belongs to this run. `max_rate`: messages a second over all workers."""
+def begin(
+    campaign: Campaign,
+    plan: StoredPlan,
+    *,
+    limits: RunLimits = UNLIMITED,
+    lease_token: int | None = None,
+    retry: Retry | None = None,
+) -> Run:
+    """Consume a plan: from here on it belongs to this run. `lease_token`: of the lease that the caller holds."""
     now = campaign.clock.now()
     run_id = f"run-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     run, table = tables.run, tables.plan
@@ -136,7 +48,7 @@ def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None
             raise PlanError(f"plan {plan.plan_id} was executed at this moment", hint="`migrator status` shows by what")
         require_approved(connection, campaign, plan.plan_id, plan.digest)
         _require_not_finalizing(connection)
-        _forget_staged(connection)
+        forget_staged(connection)
         connection.execute(
             run.insert().values(
                 run_id=run_id,
@@ -147,7 +59,10 @@ def begin(campaign: Campaign, plan: StoredPlan, *, max_rate: float | None = None
                 generation=1,
                 started_at=format_time(now),
                 worked_ms=0,
-                max_rate=max_rate,
+                max_rate=limits.rate,
+                limits=limits.to_json(),
+                lease_token=lease_token,
+                seen_at=_real_time(),
                 retry_of=retry.run_id if retry else None,
                 retry_outcomes=" ".join(retry.outcomes) if retry else None,
             )
@@ -167,14 +82,19 @@ def _require_not_finalizing(connection: sa.Connection) -> None:
         raise GateError(f"{found} is unfinished: nothing is migrated beside it", hint="`migrator finalize` ends it")
 
 
-def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None) -> Run:
-    """Go on with a run that stopped or was killed, as a new generation: older workers are fenced off."""
+def take_up(
+    campaign: Campaign, run_id: str, *, changes: Mapping[str, str] | None = None, lease_token: int | None = None
+) -> Run:
+    """Go on with a run that stopped or was killed, as a new generation: older workers are fenced off.
+
+    `changes`: limits that are other ones from now on, by name.
+    """
     table = tables.run
     with campaign.database.write("run-resume") as connection:
         locks.ahead_of_sharers(connection, table)
         run = find(connection, run_id)
         require_transition(run.run_id, run.state, RunState.RUNNING)
-        _forget_staged(connection)
+        forget_staged(connection)
         connection.execute(
             table.update()
             .where(table.c.run_id == run_id)
@@ -183,11 +103,14 @@ def take_up(campaign: Campaign, run_id: str, *, max_rate: float | None = None) -
                 stop_reason=None,
                 stop_detail=None,
                 waiting=None,
-                max_rate=max_rate,
+                throttled=False,
                 generation=run.generation + 1,
+                lease_token=lease_token,
+                seen_at=_real_time(),
             )
         )
         _record(connection, campaign, run_id, EventType.RUN_RESUMED, {"generation": run.generation + 1})
+        limit(connection, campaign, run, run.limits.but(changes or {}))
         return find(connection, run_id)
 
 
@@ -203,23 +126,52 @@ def request_stop(campaign: Campaign, run: Run, reason: StopReason) -> None:
         )
 
 
-def note(campaign: Campaign, run: Run, *, waiting: str | None, sharing: int) -> None:
-    """Keep for whoever looks what the run waits for (None: it works), and how many workers share its limit."""
+def limit(connection: sa.Connection, campaign: Campaign, run: Run, limits: RunLimits) -> dict[str, tuple[str, str]]:
+    """Give a run other limits, with their event, in the caller's transaction, which holds its row.
+
+    What was changed: by name, what it was and what it is; where nothing is, nothing is written.
+    """
+    found = differences(run.limits, limits)
+    if found:
+        table = tables.run
+        connection.execute(
+            table.update().where(table.c.run_id == run.run_id).values(limits=limits.to_json(), max_rate=limits.rate)
+        )
+        data = {
+            "old": {name: old for name, (old, _) in found.items()},
+            "new": {name: new for name, (_, new) in found.items()},
+        }
+        _record(connection, campaign, run.run_id, EventType.RUN_LIMITS_CHANGED, data)
+    return found
+
+
+def note(campaign: Campaign, run: Run, *, waiting: str | None, sharing: int, throttled: bool = False) -> None:
+    """Keep for whoever looks what the run waits for (None: it works), and how many workers share its limit.
+
+    `throttled`: no worker begins anything until it is told otherwise.
+    """
     table = tables.run
     with campaign.database.write("run-note") as connection:
         locks.ahead_of_sharers(connection, table)
         connection.execute(
             table.update()
             .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
-            .values(waiting=waiting, sharing=max(1, sharing))
+            .values(waiting=waiting, sharing=max(1, sharing), throttled=throttled, seen_at=_real_time())
         )
 
 
-def stop(campaign: Campaign, run: Run, reason: StopReason, worked: Worked, *, detail: str | None = None) -> None:
-    """The run rests, resumable. `detail`: the error that stopped it, for people."""
+def stop(campaign: Campaign, run: Run, reason: StopReason, worked: Worked, *, detail: str | None = None) -> bool:
+    """The run rests, resumable. `detail`: the error that stopped it, for people.
+
+    False, and nothing changed, where it was told to abort meanwhile: what is half done has to go first.
+    """
     with campaign.database.write("run-stop") as connection:
+        locks.ahead_of_sharers(connection, tables.run)
+        if reason is not StopReason.ABORTED and find(connection, run.run_id).state is RunState.ABORTING:
+            return False
         _end(connection, campaign, run, RunState.STOPPED, reason, worked, detail)
-        _record(connection, campaign, run.run_id, EventType.RUN_PAUSED, {"reason": reason.value})
+        record_stop(connection, campaign, run.run_id, reason)
+    return True
 
 
 def complete(campaign: Campaign, run: Run, counts: Mapping[str, OutcomeCount], worked: Worked) -> None:
@@ -255,33 +207,37 @@ def _end(
 ) -> None:
     table = tables.run
     locks.ahead_of_sharers(connection, table)
-    require_transition(run.run_id, find(connection, run.run_id).state, state)
-    ended = connection.execute(
+    now = find(connection, run.run_id)
+    if now.generation != run.generation:
+        raise LeaseHeldError(
+            f"another process has taken up run {run.run_id}", hint="`migrator status` shows where it stands"
+        )
+    require_transition(run.run_id, now.state, state)
+    connection.execute(
         table.update()
-        .where(table.c.run_id == run.run_id, table.c.generation == run.generation)
+        .where(table.c.run_id == run.run_id)
         .values(
             state=state.value,
             stop_reason=reason.value if reason else None,
             stop_detail=detail,
             waiting=None,
+            throttled=False,
             finished_at=format_time(campaign.clock.now()) if state is RunState.COMPLETED else None,
             worked_ms=round((run.worked_seconds + worked.seconds) * 1000),
             held_ms=round((run.held_seconds + worked.held_seconds) * 1000),
         )
     )
-    if ended.rowcount != 1:
-        raise LeaseHeldError(
-            f"another process has taken up run {run.run_id}", hint="`migrator status` shows where it stands"
-        )
 
 
-def _forget_staged(connection: sa.Connection) -> None:
-    """Remove what killed workers had staged and never shown: whoever takes those conversations up begins anew."""
-    addition, item = tables.addition, tables.item
-    finished = sa.select(sa.literal(1)).where(
-        item.c.run_id == addition.c.run_id, item.c.conversation_no == addition.c.conversation_no
-    )
-    connection.execute(addition.delete().where(sa.not_(finished.exists())))
+def record_stop(connection: sa.Connection, campaign: Campaign, run_id: str, reason: StopReason) -> None:
+    """The event of a run that rests."""
+    kind = EventType.RUN_ABORTED if reason is StopReason.ABORTED else EventType.RUN_PAUSED
+    _record(connection, campaign, run_id, kind, {"reason": reason.value})
+
+
+def _real_time() -> str:
+    """As leases have it: never the campaign's clock."""
+    return format_time(datetime.now(UTC))
 
 
 def _record(
@@ -289,7 +245,7 @@ def _record(
     campaign: Campaign,
     run_id: str,
     kind: EventType,
-    data: Mapping[str, str | int | Mapping[str, int]],
+    data: EventData,
 ) -> None:
     event = Event(type=kind, subject=run_id, run_id=run_id, data=data)
     outbox.record(connection, [event], actor=campaign.actor, now=campaign.clock.now())

@@ -27,8 +27,8 @@ class Staged:
     ciphertext: bytes | None = None
     gap_reason: str | None = None
     prior_gap: str | None = None
-    claim: bytes | None = field(default=None, repr=False)
     taken_back: bool = False
+    claim: bytes | None = field(default=None, repr=False)
 
     @property
     def at(self) -> At:

@@ -18,7 +18,7 @@ from migrator.execution.stage import Stage, Staged
 from migrator.execution.work import Work
 
 _COLUMNS = ("run_id", "conversation_no", "sent_at", "message_id", "sender_id", "content_type", "key_id", "ciphertext",
-            "gap_reason", "prior_gap", "claim", "taken_back")  # fmt: skip
+            "gap_reason", "prior_gap", "taken_back", "claim")  # fmt: skip
 
 
 def stage_for(recorder: Recorder, work: Work) -> Stage:

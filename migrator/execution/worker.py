@@ -86,6 +86,7 @@ class _Worker:
         membership = None if cohort is None else Membership(self.campaign, cohort)
         self.facts = FactsReader(self.campaign, self.assignment.watermarks, membership)
         self.exports.pending_refusals.clear()
+        self.recorder.take_turn(look=True)
         if self.assignment.dry_run:
             self.recorder.result.counts.clear()
         for skips in self._planned_skips():
@@ -230,6 +231,7 @@ class _Worker:
                 self.recorder.counted([(work.closed or outcome, work.conversation.messages, 0) for work in works])
                 return True
             for unit in units(works, self.campaign.settings.execution.page_size):
+                self.recorder.take_turn()
                 self._rewrap(unit)
         except AuthorizationsChangedError:
             return False

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from migrator.core.errors import GateError
-from migrator.core.lifecycle import RunState
+from migrator.core.lifecycle import UNFINISHED
 from migrator.core.outcomes import Outcome
 from migrator.core.plan import EXTEND
 from migrator.database import tables
@@ -38,7 +38,7 @@ def _waiting_run(run_id: str) -> sa.Select[tuple[str]]:
         .outerjoin(item, done)
         .where(
             run.c.run_id != run_id,
-            run.c.state.in_((RunState.RUNNING.value, RunState.STOPPED.value)),
+            run.c.state.in_(sorted(state.value for state in UNFINISHED)),
             planned.c.decision.in_((EXTEND, Outcome.ALREADY_SERVER.value)),
             conversation.c.run_id == run_id,
             item.c.run_id.is_(None),

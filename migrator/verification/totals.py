@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from migrator.audit.entries import same_event
 from migrator.audit.events import EventType
 from migrator.campaign import Campaign
-from migrator.core.lifecycle import RunState
+from migrator.core.lifecycle import UNFINISHED, RunState
 from migrator.core.outcomes import GapReason
 from migrator.database import tables
 from migrator.execution.runs import Run
@@ -19,7 +19,7 @@ from migrator.planning import stored
 from migrator.verification.findings import MAX_LISTED, Findings, MismatchKind
 from migrator.verification.structure import SHOWN
 
-_ACTIVE = (RunState.RUNNING.value, RunState.STOPPED.value, RunState.ROLLING_BACK.value)
+_ACTIVE = tuple(sorted(state.value for state in UNFINISHED | {RunState.ROLLING_BACK}))
 _FETCH = 5000
 
 

@@ -291,7 +291,7 @@ def test_a_planned_skip_whose_mailbox_found_its_owner(bench: Bench) -> None:
 
 def test_no_time_at_all_still_ends_at_a_checkpoint(bench: Bench) -> None:
     """`--max-duration`: status 20; the work of before is kept, and resuming goes on."""
-    stopped = bench.run(max_duration_seconds=0.0)
+    stopped = bench.run(max_duration="0.001s")
     assert (stopped.stop_reason, stopped.exit_status) == (StopReason.MAX_DURATION, ExitStatus.LIMIT_REACHED)
     finishes(bench)
 

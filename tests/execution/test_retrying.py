@@ -12,15 +12,18 @@ import pytest
 import sqlalchemy as sa
 
 from migrator import left_out
-from migrator.campaign import open_campaign
+from migrator.campaign import Campaign, open_campaign
 from migrator.core.errors import ExitStatus, GateError, PlanError, UsageError
 from migrator.core.lifecycle import RunState
 from migrator.core.progress import NoProgress
 from migrator.database import tables
-from migrator.execution import coordinator, runs, status
+from migrator.execution import runs, status
 from migrator.execution.assignment import Retry
 from migrator.execution.coordinator import RunOptions
-from migrator.execution.runs import RunSummary
+from migrator.execution.options import limits_of
+from migrator.execution.runs import Run, RunSummary
+from migrator.execution.session import Session
+from migrator.execution.watching.observer import Observer
 from migrator.planning.making import PlanSummary, make_plan
 from migrator.reporting.numbers import summary
 from migrator.rollback import rollback
@@ -156,15 +159,22 @@ def test_the_error_budget_is_of_what_the_run_is_for(tmp_path: Path) -> None:
         )
     retry = Retry(run_id=whole.run_id, outcomes=("failed:source",))
     with bench.open() as campaign:
-        session = coordinator._Session(campaign, RunOptions(engine=InlineEngine(campaign)), NoProgress(), NoStop())
         with campaign.database.read() as connection:
             found = runs.find(connection, whole.run_id)
-        assert session._budget(found) == 24
-        assert session._budget(replace(found, retry=retry)) == 15
+        assert budget_of(campaign, found) == 24
+        assert budget_of(campaign, replace(found, retry=retry)) == 15
         with bench.database() as connection:
             outside = tables.plan_item.update().where(tables.plan_item.c.conversation_no > 26)
             connection.execute(outside.values(decision=LEFT))
-        assert session._budget(found) == 13
+        assert budget_of(campaign, found) == 13
+
+
+def budget_of(campaign: Campaign, run: Run) -> int:
+    """What a session that works on the run would bear."""
+    options = RunOptions(engine=InlineEngine(campaign))
+    observer = Observer(campaign, options, NoProgress(), run.plan_id)
+    limits = limits_of(campaign.settings)
+    return Session(campaign, options, limits, NoProgress(), NoStop(), observer).budget(run)
 
 
 # --- what failed ---

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -9,8 +10,9 @@ import click
 
 from migrator.campaign import Campaign
 from migrator.cli.command import AUDITED, CAMPAIGN, Command
+from migrator.cli.commands.limits import limit_options
 from migrator.cli.offers import PLAN, RUN
-from migrator.cli.options import DURATION, NUMBER_OR_PERCENT, RATE
+from migrator.cli.options import DURATION
 from migrator.cli.output import View
 from migrator.cli.progress import Drawn
 from migrator.cli.screen import Screen
@@ -37,21 +39,15 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def _run_options(function: _F) -> _F:
     """What both execute and resume take."""
     for option in (
-        click.option("--max-duration", type=DURATION, metavar="T", help="Stop, resumable, after 90s, 15m, 8h, …"),
-        click.option("--max-failures", type=NUMBER_OR_PERCENT, metavar="N|N%",
-                     help="Stop, resumable, when more conversations failed; of N% at least 10 may. "
-                          "As configured unless given."),
         click.option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH",
                      help="Keep the run's figures for Prometheus in a file whose name ends in .prom."),
-        click.option("--max-rate", type=RATE, metavar="N/s",
-                     help="Messages that all workers together move at most; as configured unless given."),
         click.option("--engine", metavar="local|dask:ADDRESS",
                      help="What runs the workers; as configured unless given."),
         click.option("--workers", type=click.IntRange(0, 1024), metavar="N",
                      help="0: one per core, or all of the cluster's; as configured unless given."),
     ):  # fmt: skip
         function = option(function)
-    return function
+    return limit_options(function)
 
 
 @click.command(
@@ -78,17 +74,16 @@ def _run_options(function: _F) -> _F:
 @click.pass_obj
 def execute(
     session: Session,
+    /,
     plan: str,
     dry_run: bool,
     workers: int | None,
     engine: str | None,
-    max_failures: str | None,
-    max_duration: float | None,
-    max_rate: str | None,
     retry_failed: str | None,
     only: tuple[str, ...],
     metrics_file: Path | None,
     confirm: str | None,
+    **limits: str | None,
 ) -> ExitStatus:
     """Run a plan: open what is authorised, seal it for the server.
 
@@ -99,14 +94,14 @@ def execute(
     with session.campaign(read_only=dry_run) as campaign:
         if campaign.in_production and not dry_run and confirm is None and session.may_ask():
             confirm = session.ask(f"This opens people's history. Type the campaign's name to execute {plan}")
+        given: dict[str, Any] = limits
         options = RunOptions(
-            dry_run=dry_run, workers=workers, engine=engine, max_failures=max_failures,
-            max_duration_seconds=max_duration, max_rate=max_rate, confirm=confirm, retry_failed=retry_failed, only=only,
+            dry_run=dry_run, workers=workers, engine=engine, confirm=confirm, retry_failed=retry_failed, only=only,
             metrics_file=metrics_file,
         )  # fmt: skip
         with stop_on_signals() as stop:
             with session.progress() as progress, tell_on_signal(lambda: _own_status(campaign, progress)):
-                summary = coordinator.execute(campaign, plan, options, progress, stop)
+                summary = coordinator.execute(campaign, plan, replace(options, **given), progress, stop)
             return _show(session, campaign, summary)
 
 
@@ -123,23 +118,20 @@ def execute(
 @click.pass_obj
 def resume(
     session: Session,
+    /,
     run: str | None,
     workers: int | None,
     engine: str | None,
-    max_failures: str | None,
-    max_duration: float | None,
-    max_rate: str | None,
     metrics_file: Path | None,
+    **limits: str | None,
 ) -> ExitStatus:
     """Go on with a run that stopped or was killed.
 
-    The latest unless RUN names another. What was committed is kept; nothing is done twice. Options count for this
-    session.
+    The latest unless RUN names another. What was committed is kept; nothing is done twice. The run keeps its limits but
+    for those that are given.
     """
-    options = RunOptions(
-        workers=workers, engine=engine, max_failures=max_failures, max_duration_seconds=max_duration,
-        max_rate=max_rate, metrics_file=metrics_file,
-    )  # fmt: skip
+    given: dict[str, Any] = limits
+    options = replace(RunOptions(workers=workers, engine=engine, metrics_file=metrics_file), **given)
     with session.campaign() as campaign, stop_on_signals() as stop:
         with session.progress() as progress, tell_on_signal(lambda: _own_status(campaign, progress)):
             summary = coordinator.resume(campaign, run, options, progress, stop)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from migrator.cli.output import View
 from migrator.cli.progress import duration
 from migrator.cli.views.text import counted, table
+from migrator.core.clock import format_time
 from migrator.execution.runs import RunSummary
 
 _COLUMNS: Final = ("outcome", "conversations", "messages", "gaps")
@@ -30,6 +31,8 @@ def run(summary: RunSummary, *, why: str) -> View:
             "messages_per_second": summary.messages_per_second,
             "elapsed_seconds": summary.elapsed_seconds,
             "max_rate": summary.max_rate,
+            "limits": dict(summary.limits),
+            "stuck_since": format_time(summary.stuck_since) if summary.stuck_since is not None else None,
             "why": why,
             **_optional(summary),
         },
@@ -89,6 +92,9 @@ def _lines(summary: RunSummary, why: str) -> list[str]:
             f"{counted(arrived.conversations, 'conversation')}, as plan {arrived.plan_id} counted; "
             "`migrator plan` counts again"
         )
+    if summary.limits:
+        limits = (f"{name.replace('_', '-')} {text}" for name, text in summary.limits.items())
+        lines.append(f"limits: {', '.join(limits)}")
     if summary.dry_run:
         lines.append("this was a dry run: nothing was written")
     return lines

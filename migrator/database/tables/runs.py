@@ -147,6 +147,13 @@ run = Table(
     Column("session_at", String(40)),
     # Real time of the last commit of a worker whose shard is forgotten.
     Column("committed_at", String(40)),
+    # The token of the campaign's lease under which the run was begun or taken up last, and when, in real time, whoever
+    # worked on it last wrote this row.
+    Column("lease_token", BigInteger),
+    Column("seen_at", String(40)),
+    # What an operator limits it to: JSON, `core.run_limits`. While `throttled` no worker begins anything.
+    Column("limits", Text),
+    Column("throttled", Boolean, nullable=False, server_default=false()),
 )
 
 run_sample = Table(
@@ -199,6 +206,13 @@ shard = Table(
     Column("held_ms", BigInteger, nullable=False, server_default="0"),
     # Real time of its last commit.
     Column("committed_at", String(40)),
+    # What its holders have found of the services' load, in all: calls, microseconds they took, how many failed.
+    Column("commits", BigInteger, nullable=False, server_default="0"),
+    Column("commit_us", BigInteger, nullable=False, server_default="0"),
+    Column("database_errors", BigInteger, nullable=False, server_default="0"),
+    Column("key_calls", BigInteger, nullable=False, server_default="0"),
+    Column("key_us", BigInteger, nullable=False, server_default="0"),
+    Column("key_errors", BigInteger, nullable=False, server_default="0"),
 )
 
 progress = Table(
@@ -230,6 +244,8 @@ addition = Table(
     # The gap that it is now, and the one that it was before this run; null: none.
     Column("gap_reason", String(32)),
     Column("prior_gap", String(32)),
+    # A message that readers saw until this run: the source had taken it back. Such a note outlives a rollback.
+    Column("taken_back", Boolean, nullable=False, server_default=false()),
     # What it uses up: see `migrator_claim`.
     Column("claim", LargeBinary),
     Index(
@@ -240,8 +256,6 @@ addition = Table(
         sqlite_where=text("claim IS NOT NULL"),
         postgresql_where=text("claim IS NOT NULL"),
     ),
-    # A message that readers saw until this run: the source had taken it back. Such a note outlives a rollback.
-    Column("taken_back", Boolean, nullable=False, server_default=false()),
     sqlite_with_rowid=False,
 )
 

@@ -20,6 +20,7 @@ from migrator.core.next_steps import Step, next_steps
 from migrator.database import tables
 from migrator.execution import runs
 from migrator.execution.hooks.calls import HookCall, last_trouble
+from migrator.execution.options import limits_of as limits_by_settings
 from migrator.execution.runs import Run, RunSummary
 from migrator.execution.status import committed, summary_of
 from migrator.execution.watching import samples
@@ -116,13 +117,7 @@ def own_summary(campaign: Campaign) -> RunSummary | None:
 
 def limits_of(campaign: Campaign, summary: RunSummary | None) -> dict[str, str]:
     """The limits in force: name → text."""
-    settings = campaign.settings.execution
-    found = {"max_failures": settings.max_failures}
-    if summary is None and settings.max_rate is not None:
-        found["max_rate"] = settings.max_rate
-    if summary is not None and summary.max_rate is not None:
-        found["max_rate"] = f"{summary.max_rate:.10g}/s"
-    return dict(sorted(found.items()))
+    return dict(limits_by_settings(campaign.settings).shown() if summary is None else summary.limits)
 
 
 def _watched(connection: sa.Connection, campaign: Campaign, run: Run, summary: RunSummary, now: datetime) -> Watched:

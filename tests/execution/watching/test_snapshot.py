@@ -11,6 +11,7 @@ from migrator import lease
 from migrator.campaign import Campaign
 from migrator.core.estimate import EtaState
 from migrator.core.lifecycle import RunState, StopReason
+from migrator.core.run_limits import RunLimits
 from migrator.database import tables
 from migrator.execution import runs, shards, status
 from migrator.execution.runs import Run
@@ -41,7 +42,7 @@ def at_work(bench: Bench) -> Iterator[tuple[Campaign, Run]]:
     """A run that this process holds the lease for, with its shards cut and nothing done."""
     plan = bench.plan().plan_id
     with bench.open() as campaign, lease.hold(campaign, purpose="execute"):
-        run = runs.begin(campaign, stored.load(campaign, plan), max_rate=5000.0)
+        run = runs.begin(campaign, stored.load(campaign, plan), limits=RunLimits(max_rate="5000/s"))
         shards.cut(campaign, run, 1)
         yield campaign, run
 
