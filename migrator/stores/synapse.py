@@ -15,9 +15,9 @@ What the database means stands in `synapse_rows`, the walk over rooms in `synaps
 
 Measured on SQLite, in processor time, on two cores with four times as much other work as they can do, events of 900
 bytes of JSON: `page` 45 to 48 µs a message, 16 of them `json.loads`, out of a room of 200,000 whose times are in no
-order, peak memory of the process 173 MiB, of which 70 before the first read; whole small rooms 36 µs a message; the walk
-3 to 4 µs an event in 5,001 rooms of 250,000 events, peak 120 MiB; `key_slots` 29 µs a message, `some_key_slot` 190 µs a
-room.
+order, peak memory of the process 173 MiB, of which 70 before the first read; whole small rooms 36 µs a message; the
+walk 3 to 4 µs an event in 5,001 rooms of 250,000 events, peak 120 MiB; `key_slots` 29 µs a message, `some_key_slot`
+190 µs a room.
 """
 
 import hashlib
