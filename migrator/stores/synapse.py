@@ -16,8 +16,8 @@ What the database means stands in `synapse_rows`, the walk over rooms in `synaps
 Measured on SQLite, in processor time, on two cores with four times as much other work as they can do, events of 900
 bytes of JSON: `page` 45 to 48 µs a message, 16 of them `json.loads`, out of a room of 200,000 whose times are in no
 order, peak memory of the process 173 MiB, of which 70 before the first read; whole small rooms 36 µs a message; the
-walk 3 to 4 µs an event in 5,001 rooms of 250,000 events, peak 120 MiB; `key_slots` 29 µs a message, `some_key_slot` 190
-µs a room.
+walk 3 to 4 µs an event in 5,001 rooms of 250,000 events, peak 120 MiB; `key_slots` 29 µs a message, `some_key_slot`
+190 µs a room.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from migrator.core.encoding import canonical_json
 from migrator.core.errors import SourceError
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 from migrator.core.settings import SourceSettings
-from migrator.stores import synapse_clear, synapse_people, synapse_rows, synapse_running, synapse_schema
+from migrator.stores import synapse_people, synapse_rows, synapse_running, synapse_schema
 from migrator.stores.identifiers import identifiers
 from migrator.stores.interface import Doubt, KeySlot
 from migrator.stores.source_database import SourceDatabase, raw_rows
@@ -156,14 +156,6 @@ class SynapseStore:
     def cursor(self, row: MessageRow) -> Cursor:
         """The position of a message whose time is an integer and whose id is text."""
         return (row[0], row[1])
-
-    def clear_text(self, conversation_ids: Sequence[str]) -> dict[str, int]:
-        """How many messages of some rooms were never encrypted."""
-        return self._database.run(partial(synapse_clear.count, room_ids=conversation_ids))
-
-    def relations(self, conversation_id: str, message_ids: Sequence[str]) -> dict[str, str]:
-        """`m.relates_to` beside the ciphertext of some events, as JSON text."""
-        return self._database.run(partial(synapse_clear.relations, room_id=conversation_id, event_ids=message_ids))
 
     def doubts(self) -> list[Doubt]:
         """Whether the homeserver runs, what it has not finished, and what is not passed yet."""

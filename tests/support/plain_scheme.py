@@ -23,8 +23,8 @@ class PlainScheme:
         """One session."""
         return KeyEntry(str(entry["conversation_id"]), str(entry["session_id"]), b"key")
 
-    def read_plain_part(self, part: bytes) -> list[KeyEntry] | None:
-        """All lines at once."""
+    def read_plain_part(self, part: bytes, *_: object) -> list[KeyEntry] | None:
+        """All lines at once, whatever else the port hands in."""
         return [self.read_key_entry(json.loads(line)) for line in part.splitlines()]
 
     def read_coverage(self, entry: object) -> set[Hashable]:
