@@ -34,6 +34,7 @@ from migrator.database.clock import apart, database_time
 from migrator.execution.watching import checking
 from migrator.notices import lint, locales, templates, verp
 from migrator.notices.outlets import open_channels
+from migrator.private_files import nearest_existing
 from migrator.secrets import absolute_url, resolve_text
 
 CLOCK_WARN_SECONDS: Final = 2.0
@@ -207,7 +208,7 @@ def _free_space(spec: CampaignSpec) -> _Finding:
         needed += int(source.stat().st_size * _SPACE_SHARE)
     places = [path.parent for path in [database] if path is not None]
     places.append(spec.directory / spec.settings.audit.directory)
-    free = min(shutil.disk_usage(_existing(place)).free for place in places)
+    free = min(shutil.disk_usage(nearest_existing(place)).free for place in places)
     said = f"{free // MIB} MiB free, about {needed // MIB} MiB needed"
     if free < needed - LITTLE_SPACE_BYTES or free < LITTLE_SPACE_BYTES // 10:
         return _fail(said, "make room, or put the migrator database elsewhere")
@@ -220,11 +221,6 @@ def _attachments(spec: CampaignSpec) -> _Finding:
     with open_campaign(spec) as campaign:
         name = attachments.probe(campaign)
     return _Finding(f"those of the source are there; {name} can be written, read and deleted from")
-
-
-def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above that is there."""
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def _sqlite_path(spec: CampaignSpec, url: str) -> Path | None:

@@ -145,3 +145,8 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path, or the nearest folder above that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())

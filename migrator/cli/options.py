@@ -11,8 +11,8 @@ import click
 
 from migrator import __version__
 from migrator.core.clock import parse_time
+from migrator.core.quantities import Share, per_second
 from migrator.core.run_limits import check
-from migrator.core.settings import Share, per_second
 
 OutputFormat = Literal["human", "json", "jsonl"]
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)?\Z")

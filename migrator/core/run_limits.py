@@ -12,7 +12,7 @@ from typing import Final
 from migrator.core.durations import seconds_of
 from migrator.core.encoding import canonical_json
 from migrator.core.load import LoadLimits
-from migrator.core.settings import Share, per_second
+from migrator.core.quantities import Share, per_second
 from migrator.core.window import Window
 
 OFF: Final = "off"

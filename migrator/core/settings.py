@@ -1,158 +1,25 @@
 """The settings of a campaign, as checked values. Loading them from files and the environment is `migrator.config`."""
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from migrator.core.cohorts import Rule, require_name
-from migrator.core.durations import seconds_of
-from migrator.core.encoding import b64url_decode
-from migrator.core.load import LoadLimits
+from migrator.core import setting_checks as checks
+from migrator.core.cohorts import require_name
 from migrator.core.model import Environment, Quorum
-from migrator.core.notes import KeyKind, parse_vkey
-from migrator.core.schedule import QuietHours, Schedule
-from migrator.core.window import Window
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
-_SHARE = re.compile(r"(\d{1,9})\Z|(\d{1,3}(?:\.\d{1,4})?)%\Z")
-_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)/(s|min|h)\Z")
-_PER_SECOND = {"s": 1.0, "min": 60.0, "h": 3600.0}
-_SERVER_NAME = re.compile(r"([A-Za-z0-9.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?\Z")
-"""A Matrix server name: a host or an address, and perhaps a port (Matrix specification, appendices, "Server Name")."""
-
-
-def _campaign_name(value: str) -> str:
-    if not _NAME.match(value):
-        raise ValueError("a name has 1 to 100 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")
-    return value
-
-
-def _share(value: str) -> str:
-    Share.parse(value)
-    return value
-
-
-def _rate(value: str) -> str:
-    per_second(value)
-    return value
-
-
-def _duration(value: str) -> str:
-    if seconds_of(value) == 0:
-        raise ValueError("no time at all is no limit")
-    return value
-
-
-def _load(value: str) -> str:
-    LoadLimits.parse(value)
-    return value
-
-
-def _window(value: str) -> str:
-    Window.parse(value)
-    return value
-
-
-def _quiet_hours(value: str) -> str:
-    QuietHours.parse(value)
-    return value
-
-
-def _schedule(value: dict[str, str]) -> dict[str, str]:
-    Schedule.parse(value)
-    return value
-
-
-def _public_key(value: str) -> str:
-    if len(b64url_decode(value)) != 32:
-        raise ValueError("an issuer's key is an Ed25519 public key, 32 bytes in base64url without padding")
-    return value
-
-
-def _server_name(value: str) -> str:
-    if not _SERVER_NAME.match(value):
-        raise ValueError("a server name reads like example.org: what stands behind the first colon of a user's id")
-    return value
-
-
-def _cohort_rule(value: str) -> str:
-    Rule.parse(value)
-    return value
-
-
-def _web_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("an address reads like https://host/path")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("this address is shown in plain: it can't hold a password")
-    return value
-
-
-def _witness_key(value: str) -> str:
-    if parse_vkey(value).kind is not KeyKind.COSIGNATURE:
-        raise ValueError("a witness's key is a verifier key for cosignatures, of type 0x04")
-    return value
-
-
-def _blob_address(value: str) -> str:
-    if not value.startswith("file:") and "://" not in value:
-        raise ValueError("a place for attachments reads like file:blobs or s3://bucket/prefix")
-    if urlsplit(value).password is not None or urlsplit(value).query:
-        raise ValueError("this address is shown in plain: credentials belong to the store's own client")
-    return value
-
-
-def _utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
-
-
-def per_second(rate: str) -> float:
-    """`50/s`, `30/min`, `1000/h` as events a second; `ValueError` for anything else or nothing at all."""
-    match = _RATE.match(rate)
-    if match is None or float(match[1]) == 0:
-        raise ValueError("a rate reads like 50/s, 30/min or 1000/h")
-    return float(match[1]) / _PER_SECOND[match[2]]
-
-
-class Share:
-    """A number of items, or a percentage of them."""
-
-    __slots__ = ("count", "fraction")
-
-    def __init__(self, count: int | None, fraction: float | None) -> None:
-        self.count = count
-        self.fraction = fraction
-
-    @classmethod
-    def parse(cls, text: str) -> "Share":
-        """`25` or `1%`; `ValueError` for anything else."""
-        match = _SHARE.match(text)
-        if match is None or (match[2] and float(match[2]) > 100):
-            raise ValueError("a number like 25 or a percentage like 1%")
-        return cls(int(match[1]), None) if match[1] else cls(None, float(match[2]) / 100)
-
-    def of(self, total: int) -> int:
-        """How many that is of `total`."""
-        if self.count is not None:
-            return self.count
-        return int(total * (self.fraction or 0.0))
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(checks.utc)]
 
 
 class CampaignSettings(_Section):
     """What moves when."""
 
-    name: Annotated[str, AfterValidator(_campaign_name)]
+    name: Annotated[str, AfterValidator(checks.campaign_name)]
     environment: Environment = Environment.STAGING
     cutover_at: UtcDatetime
     notice_period_days: int = Field(default=56, ge=0, le=3650)
@@ -170,7 +37,7 @@ class SourceSettings(_Section):
 
     kind: str = "labyrinth"
     url: str
-    local_domain: Annotated[str, AfterValidator(_server_name)] | None = None
+    local_domain: Annotated[str, AfterValidator(checks.server_name)] | None = None
     legal_holds: str | None = None
     unverifiable_senders: Literal["open", "gap"] = "open"
     media: str | None = None
@@ -211,7 +78,7 @@ class AuthorizationSettings(_Section):
     """Whose authorisation it takes, and which consent services may sign for their users."""
 
     quorum: Quorum = Quorum.EVERY_PARTICIPANT
-    issuers: dict[str, Annotated[str, AfterValidator(_public_key)]] = {}
+    issuers: dict[str, Annotated[str, AfterValidator(checks.public_key)]] = {}
 
 
 class ApprovalSettings(_Section):
@@ -232,12 +99,12 @@ class ExecutionSettings(_Section):
     workers: int = Field(default=0, ge=0, le=1024)
     page_size: int = Field(default=5000, ge=1, le=100_000)
     max_gap_fraction: float = Field(default=0.05, ge=0, le=1)
-    max_failures: Annotated[str, AfterValidator(_share)] = "1%"
-    max_rate: Annotated[str, AfterValidator(_rate)] | None = None
-    max_duration: Annotated[str, AfterValidator(_duration)] | None = None
-    max_load: Annotated[str, AfterValidator(_load)] | None = None
-    critical_load: Annotated[str, AfterValidator(_load)] | None = None
-    window: Annotated[str, AfterValidator(_window)] | None = None
+    max_failures: Annotated[str, AfterValidator(checks.share)] = "1%"
+    max_rate: Annotated[str, AfterValidator(checks.rate)] | None = None
+    max_duration: Annotated[str, AfterValidator(checks.duration)] | None = None
+    max_load: Annotated[str, AfterValidator(checks.load)] | None = None
+    critical_load: Annotated[str, AfterValidator(checks.load)] | None = None
+    window: Annotated[str, AfterValidator(checks.window)] | None = None
     throttle_flag_file: str | None = None
     panic_flag_file: str | None = None
     metrics_file: str | None = Field(default=None, min_length=1)
@@ -250,14 +117,14 @@ class HooksSettings(_Section):
     timeout_seconds: int = Field(default=60, ge=1, le=3600)
 
 
-Cohorts = dict[Annotated[str, AfterValidator(require_name)], Annotated[str, AfterValidator(_cohort_rule)]]
+Cohorts = dict[Annotated[str, AfterValidator(require_name)], Annotated[str, AfterValidator(checks.cohort_rule)]]
 """Names that an operator chooses → rules (`core.cohorts`): the one section without keys of its own."""
 
 
 class AttachmentSettings(_Section):
     """Where sealed attachments go; without `target` they stay in the source. `max_bytes`: a larger one is a gap."""
 
-    target: Annotated[str, AfterValidator(_blob_address)] | None = None
+    target: Annotated[str, AfterValidator(checks.blob_address)] | None = None
     max_bytes: int = Field(default=10 * 1024**3, ge=1, le=75 * 1024**3)
 
 
@@ -270,19 +137,19 @@ class NotifySettings(_Section):
     """
 
     channel: tuple[str, ...] | str = "maildir:outbox"
-    rate: Annotated[str, AfterValidator(_rate)] = "50/s"
-    rate_per_domain: Annotated[str, AfterValidator(_rate)] | None = None
+    rate: Annotated[str, AfterValidator(checks.rate)] = "50/s"
+    rate_per_domain: Annotated[str, AfterValidator(checks.rate)] | None = None
     default_locale: str = "en"
     templates: str | None = None
     sender: str = "no-reply@localhost"
     return_path: str | None = None
     platform: str = "the platform"
-    help_url: Annotated[str, AfterValidator(_web_address)] | None = None
-    quiet_hours: Annotated[str, AfterValidator(_quiet_hours)] | None = None
-    max_bounces: Annotated[str, AfterValidator(_share)] = "5%"
-    max_complaints: Annotated[str, AfterValidator(_share)] = "0.1%"
+    help_url: Annotated[str, AfterValidator(checks.web_address)] | None = None
+    quiet_hours: Annotated[str, AfterValidator(checks.quiet_hours)] | None = None
+    max_bounces: Annotated[str, AfterValidator(checks.share)] = "5%"
+    max_complaints: Annotated[str, AfterValidator(checks.share)] = "0.1%"
     required_evidence: Literal["E1", "E2", "E3", "E4"] = "E1"
-    schedule: Annotated[dict[str, str], AfterValidator(_schedule)] = {}
+    schedule: Annotated[dict[str, str], AfterValidator(checks.schedule)] = {}
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -306,8 +173,10 @@ class AuditSettings(_Section):
     directory: str = "audit"
     origin: str | None = None
     signing_key: str = "file:audit.key"
-    witnesses: dict[Annotated[str, AfterValidator(_web_address)], Annotated[str, AfterValidator(_witness_key)]] = {}
-    timestamp_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    witnesses: dict[
+        Annotated[str, AfterValidator(checks.web_address)], Annotated[str, AfterValidator(checks.witness_key)]
+    ] = {}
+    timestamp_url: Annotated[str, AfterValidator(checks.web_address)] | None = None
     timestamp_certificates: str | None = None
 
     @model_validator(mode="after")

@@ -30,8 +30,8 @@ from migrator.core.errors import (
 from migrator.core.lifecycle import StopReason
 from migrator.core.outcomes import SkipReason
 from migrator.core.progress import Progress
+from migrator.core.quantities import Share
 from migrator.core.run_limits import RunLimits
-from migrator.core.settings import Share
 from migrator.database import tables
 from migrator.execution import half_done, runs, shards
 from migrator.execution.assignment import Assignment, Retry, ShardResult

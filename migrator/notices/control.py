@@ -19,7 +19,8 @@ from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import GateError
-from migrator.core.settings import NotifySettings, Share
+from migrator.core.quantities import Share
+from migrator.core.settings import NotifySettings
 from migrator.database import tables
 from migrator.database.bulk import insert_unless_there
 from migrator.notices.queue import NoticeState

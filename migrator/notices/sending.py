@@ -18,8 +18,8 @@ from migrator.campaign import Campaign
 from migrator.core import schedule
 from migrator.core.model import Account
 from migrator.core.progress import NoProgress, Progress
+from migrator.core.quantities import per_second
 from migrator.core.schedule import Case, QuietHours, Schedule, StepKind
-from migrator.core.settings import per_second
 from migrator.database.bulk import chunks
 from migrator.lease import Lease
 from migrator.notices import cases, control, outlets, queue, reporting, results, verp

@@ -8,7 +8,7 @@ from typing import Final
 
 from migrator.audit.references import References
 from migrator.core.errors import UsageError
-from migrator.core.settings import Share
+from migrator.core.quantities import Share
 
 _PURPOSE: Final = "notice-wave"
 

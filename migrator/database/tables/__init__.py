@@ -38,18 +38,14 @@ from migrator.database.tables.notices import (
     notice_template,
     notice_ward,
 )
+from migrator.database.tables.plans import approval, plan, plan_item, plan_order, rehearsal
 from migrator.database.tables.runs import (
     addition,
-    approval,
     extension,
     finalization,
     hook_call,
     lease,
-    plan,
-    plan_item,
-    plan_order,
     progress,
-    rehearsal,
     rewrap,
     run,
     run_sample,

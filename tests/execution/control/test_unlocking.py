@@ -63,6 +63,7 @@ def complete(bench: Bench) -> None:
         (lease.OVERDUE + timedelta(seconds=1), ELSEWHERE),
         (timedelta(0), DEAD),
     ],
+    ids=["silent elsewhere", "dead here"],
 )
 def test_the_lease_of_the_dead_or_silent_is_given_back(bench: Bench, age: timedelta, holder: str) -> None:
     """With an event; its workers are fenced off, the run is resumed, and the lease is free already when asked again."""
