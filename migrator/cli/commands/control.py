@@ -30,8 +30,9 @@ _run = click.argument("run", required=False, metavar="[RUN]", type=RUN)
 def pause(session: Session, run: str | None) -> None:
     """Bring a run to rest at its next checkpoint.
 
-    Its workers leave at their next commit; nothing is lost, and `migrator resume` goes on. The latest run unless RUN names another. `migrator execute` or `resume`, which works on it, ends with 22. A run
-    whose process was killed rests at once.
+    Its workers leave at their next commit; nothing is lost, and `migrator resume` goes on. The latest run unless
+    RUN names another. `migrator execute` or `resume`, which works on it, ends with 22. A run whose process was
+    killed rests at once.
     """
     with session.campaign() as campaign:
         session.output.result(views.stopping(control.pause(campaign, run)))
@@ -48,8 +49,9 @@ def pause(session: Session, run: str | None) -> None:
 def abort(session: Session, run: str | None, confirm: str | None) -> None:
     """Stop a run at once, and remove what is half done.
 
-    The database holds whole conversations only then. What was shown stays, and `migrator resume` goes on; `migrator rollback` takes it back. The latest run unless RUN
-    names another. `migrator execute` or `resume`, which works on it, ends with 22.
+    The database holds whole conversations only then. What was shown stays, and `migrator resume` goes on; `migrator
+    rollback` takes it back. The latest run unless RUN names another. `migrator execute` or `resume`, which works on
+    it, ends with 22.
     """
     with session.campaign() as campaign:
         if confirm is None and session.may_ask():
@@ -75,8 +77,8 @@ def abort(session: Session, run: str | None, confirm: str | None) -> None:
 def throttle(session: Session, /, run: str | None, **limits: str | None) -> None:
     """Change the limits of a run while it works, or show them.
 
-    Of one at rest as well. They count within a second or two, and are kept when the run is resumed. `off` takes a limit away. The latest run
-    unless RUN names another.
+    Of one at rest as well. They count within a second or two, and are kept when the run is resumed. `off` takes a
+    limit away. The latest run unless RUN names another.
     """
     changes = {name: text for name, text in limits.items() if text is not None}
     with session.campaign() as campaign:
@@ -99,7 +101,8 @@ def throttle(session: Session, /, run: str | None, **limits: str | None) -> None
 def unlock(session: Session, run: str | None, force: bool, confirm: str | None) -> None:
     """Free the campaign's lease from a dead or lost process.
 
-    Then `migrator resume` goes on. With RUN, only if the lease is held for that run. Whoever held it can't commit any more.
+    Then `migrator resume` goes on. With RUN, only if the lease is held for that run. Whoever held it can't commit
+    any more.
     """
     with session.campaign() as campaign:
         if force and confirm is None and session.may_ask():

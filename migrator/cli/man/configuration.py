@@ -23,6 +23,8 @@ that names the nearest known one."""
 _SECRETS = """No setting holds a secret, but names where it is: `env:NAME` is a variable of the environment, `file:PATH`
 a file that only its owner can read, `command:…` what a command prints."""
 
+_NAMES = "The keys are names of your choice."
+
 
 def page(made_on: date) -> str:
     """All of it."""
@@ -33,10 +35,16 @@ def page(made_on: date) -> str:
     keys, comments = Keys(), config.comments()
     made.heading("Settings")
     for section, field in Settings.model_fields.items():
-        kind = field.annotation
-        assert isinstance(kind, type)  # noqa: S101 - every field of Settings is a section
-        assert issubclass(kind, BaseModel)  # noqa: S101 - by the same
         made.subheading(f"[{section}]")
+        if section in keys.named:
+            made.paragraph(_NAMES)
+            for dotted, said in comments.items():
+                if dotted.startswith(f"{section}."):
+                    made.definition(dotted.removeprefix(f"{section}."), f"For example. {_sentence(said)}")
+            continue
+        kind = field.annotation
+        assert isinstance(kind, type)  # noqa: S101 - every other field of Settings is a section
+        assert issubclass(kind, BaseModel)  # noqa: S101 - by the same
         for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
             made.paragraph(paragraph)
         for name, setting in kind.model_fields.items():

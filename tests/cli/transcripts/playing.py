@@ -159,7 +159,7 @@ class Settler:
 
     def settled(self, line: str) -> str:
         """A line without what differs from call to call: places, ids, digests, rates, times by a real clock."""
-        line = line.replace(str(self._folder), "/campaign").replace(Session().program(), "migrator")
+        line = line.replace(Session().program(), "migrator").replace(str(self._folder), "/campaign")
         line = _RANDOM.sub(lambda match: self._name(match[0]), line)
         for pattern, replacement in _MEASURED:
             line = pattern.sub(replacement, line)
@@ -186,6 +186,10 @@ _MEASURED: Final = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"[\d,.]+ messages/s, .* of work", "N messages/s, T of work"),
+        (r"\d+ (s|min) of work", "T of work"),
+        (r"\d+ (s|min) ago", "T ago"),
+        (r'("age_seconds": )[\d.]+', r"\1N"),
+        (r'("(?:committed_at|signed_at|heartbeat_at)": )"[^"]+"', r'\1"…"'),
         (r"[\d,.]+( messages)?/s\b", r"N\1/s"),
         (r'("(?:messages_per_second|elapsed_seconds|worked_seconds|seconds|size|sealed_bytes)": )[\d.]+', r"\1N"),
         (r"\d+ MiB", "N MiB"),
