@@ -125,6 +125,8 @@ def test_execute_status_verify_report_rollback(program: Program, campaign: Path)
         "messages_per_second",
         "elapsed_seconds",
         "max_rate",
+        "limits",
+        "stuck_since",
         "why",
     }
     assert set(done.json) == fields
