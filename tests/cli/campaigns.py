@@ -143,6 +143,30 @@ def stopped(folder: Path) -> None:
     executed(folder, StopReason.INTERRUPTED)
 
 
+def throttled(folder: Path) -> None:
+    """A run was interrupted at its first checkpoint, in a campaign with flag files."""
+    path = folder / "migrator.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("# throttle_flag_file", "throttle_flag_file").replace("# panic_flag", "panic_flag"))
+    stopped(folder)
+
+
+def killed(folder: Path) -> None:
+    """A run's process was killed at its first checkpoint."""
+    stopped(folder)
+    change(folder, "UPDATE migrator_run SET state = 'running', stop_reason = NULL")
+
+
+def held_elsewhere(folder: Path) -> None:
+    """A run is at work on another machine, which was heard of a moment ago."""
+    killed(folder)
+    change(
+        folder,
+        "UPDATE migrator_lease SET holder = 'elsewhere/boot/1/1', purpose = 'execute', "
+        "heartbeat_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
+    )
+
+
 def planned_by_operators(folder: Path) -> None:
     """A plan waits for Alice and Bob, whose keys lie here."""
     with open_campaign(spec_of(folder)) as campaign:

@@ -125,6 +125,8 @@ def test_execute_status_verify_report_rollback(program: Program, campaign: Path)
         "messages_per_second",
         "elapsed_seconds",
         "max_rate",
+        "limits",
+        "stuck_since",
         "why",
         "phase",
         "progress",
@@ -134,7 +136,6 @@ def test_execute_status_verify_report_rollback(program: Program, campaign: Path)
         "lease",
         "checkpoint",
         "next",
-        "limits",
         "hook_trouble",
     }
     assert set(done.json) == fields

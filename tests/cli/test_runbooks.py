@@ -21,6 +21,7 @@ BEGINS: dict[str, Callable[[Path], None] | None] = {
     "cutover-day": None,
     "approving-a-plan": campaigns.planned_by_operators,
     "a-run-that-stopped": campaigns.stopped,
+    "pausing-and-throttling": campaigns.throttled,
     "verification-mismatch": campaigns.damaged,
     "rollback": campaigns.executed,
     "making-it-final": campaigns.out_of_its_window,

@@ -181,6 +181,21 @@ def test_a_service_that_is_down_is_not_waited_for(delay: KeyDelay) -> None:
         through_delays(action, lambda *_: pytest.fail("held"), commits=lambda: 0)
 
 
+def test_a_throttled_worker_waits_whatever_it_owes() -> None:
+    """It looks every second, and goes on when nothing throttles the run any more."""
+    clock, looks = Clock(), 0
+    pace = clock.pace()
+    pace.throttled = True
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        pace.throttled = looks < 3
+
+    pace.wait(look)
+    assert clock.slept == [1.0, 1.0, 1.0]
+
+
 # --- in a run ---
 
 
@@ -281,6 +296,31 @@ def test_a_changed_row_changes_the_pace(bench: Bench) -> None:
         summary = coordinator.execute(campaign, bench.plan().plan_id, options, NoProgress(), NoStop())
     assert summary.state is RunState.COMPLETED
     assert clock.slept == [1.0]
+
+
+def test_a_throttled_worker_opens_nothing(bench: Bench) -> None:
+    """It waits before it asks the key service or reads an export, and so holds no plaintext meanwhile."""
+    clock, calls = Clock(), []
+    plan_id = bench.plan().plan_id
+
+    def throttle(label: str, moment: str) -> None:
+        if (label, moment) == ("shards", "after"):
+            with bench.database() as connection:
+                connection.execute(tables.run.update().values(throttled=True))
+
+    with bench.open() as campaign:
+
+        def lift(seconds: float) -> None:
+            clock.sleep(seconds)
+            calls.append(sum(campaign.key_services.calls[name, "wrap"] for name, _ in campaign.key_services.calls))
+            with bench.database() as connection:
+                connection.execute(tables.run.update().values(throttled=False))
+
+        campaign.database.boundary = throttle
+        engine = InlineEngine(campaign, Pace(monotonic=clock.monotonic, sleep=lift))
+        summary = coordinator.execute(campaign, plan_id, RunOptions(engine=engine), NoProgress(), NoStop())
+    assert summary.state is RunState.COMPLETED
+    assert calls == [0]
 
 
 class ThenStop:

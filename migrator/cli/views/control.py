@@ -33,14 +33,14 @@ def _line(result: Stopping) -> str:
             already = "already " if result.answer is Answer.ALREADY else ""
             how = _DONE.get(result.reason, "at rest") if result.reason is not None else "at rest"
             why = f" ({result.reason.value})" if result.reason is not None and result.reason not in _DONE else ""
-            return f"{run}: {already}{how}{why}; `migrator resume` goes on"
+            return f"{run} is {already}{how}{why}; `migrator resume` goes on"
         case RunState.PAUSING | RunState.ABORTING if result.answer is Answer.ALREADY:
-            return f"{run}: already {result.state.value}; `migrator status` says when it rests"
+            return f"{run} is already {result.state.value}; `migrator status` says when it rests"
         case RunState.PAUSING | RunState.ABORTING:
             end = "then what is half done is removed" if result.request is StopRequest.ABORT else "then the run rests"
-            return f"{run}: {result.state.value}; its workers leave at their next commit, {end}"
+            return f"{run} is {result.state.value}: its workers leave at their next commit, {end}"
         case _:
-            return f"{run}: {result.state.value} by now"
+            return f"{run} is {result.state.value} by now"
 
 
 def limiting(result: Limiting) -> View:

@@ -132,11 +132,18 @@ def _require(connection: sa.Connection, campaign: Campaign, run_id: str, lease: 
 
 
 def _rest(campaign: Campaign, connection: sa.Connection, run_id: str, reason: StopReason) -> None:
+    """The generation rises: one who was taken for dead and comes back finds that the run is not theirs any more."""
     table = tables.run
     connection.execute(
         table.update()
         .where(table.c.run_id == run_id)
-        .values(state=RunState.STOPPED.value, stop_reason=reason.value, waiting=None)
+        .values(
+            state=RunState.STOPPED.value,
+            stop_reason=reason.value,
+            waiting=None,
+            throttled=False,
+            generation=table.c.generation + 1,
+        )
     )
     runs.record_stop(connection, campaign, run_id, reason)
 

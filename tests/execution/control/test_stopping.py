@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from migrator import lease
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
-from migrator.core.errors import ExitStatus, GateError, UsageError
+from migrator.core.errors import ExitStatus, GateError, LeaseHeldError, UsageError
 from migrator.core.lifecycle import Answer, RunState, StopReason
 from migrator.core.progress import NoProgress
 from migrator.database import tables
@@ -227,6 +227,26 @@ def test_a_run_that_another_run_works_beside_is_nobodys(bench: Bench) -> None:
     first = killed(bench)
     with bench.open() as campaign, lease.hold(campaign, purpose="rollback"), bench.open() as other:
         assert control.pause(other, first).answer is Answer.AT_REST
+
+
+def test_who_was_taken_for_dead_and_comes_back_changes_nothing(bench: Bench) -> None:
+    """Out of reach for too long, put to rest from elsewhere: its session ends with 11, and the run rests as paused."""
+    plan = bench.plan().plan_id
+
+    def out_of_reach(other: Campaign) -> None:
+        with bench.database() as connection:
+            old = {"holder": "other/boot/1/1", "heartbeat_at": format_time(datetime(2020, 1, 1, tzinfo=UTC))}
+            connection.execute(sa.update(tables.lease).values(**old))
+        assert control.pause(other, None).answer is Answer.AT_REST
+
+    with bench.open() as other, bench.open() as campaign:
+        campaign.database.boundary = at("page", lambda: out_of_reach(other))
+        with pytest.raises(LeaseHeldError):
+            run_in(campaign, plan)
+    assert [event["reason"] for event in bench.events("run.paused")] == ["paused"]
+    with bench.open() as campaign:
+        assert status.summary(campaign, None).stop_reason is StopReason.PAUSED
+    finishes(bench)
 
 
 # --- what is refused ---

@@ -34,7 +34,7 @@ class _Threads(ThreadPoolExecutor):
         self._own = threading.local()
         self._opened: list[Campaign] = []
 
-    def submit(self, _function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[Any]:  # type: ignore[override] # a worker's work, in a thread
+    def submit(self, _function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Work on a shard."""
         return super().submit(self._work, *args, **kwargs)
 
