@@ -142,6 +142,7 @@ def test_exactly_what_may_be_opened_is(
     """Room by room, event by event, against what the clients sent and who agreed."""
     url = f"sqlite:///{lab / 'homeserver.db'}" if kind == "sqlite" else copied(lab / "homeserver.db")
     prepare(campaign, lab, url, quorum)
+    assert "keys: 5 were sealed unopened" in campaign("exports", "coverage").out
     campaign.run()
     result = found(folder, campaign)
     oracle = Oracle(lab, keys(lab), consents(lab / "consents.json"))
