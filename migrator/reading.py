@@ -10,11 +10,13 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
 
 from migrator import history
+from migrator.attachments import StoredAttachment, attachments_at, open_attachment
 from migrator.audit import outbox
 from migrator.audit.events import Event, EventType
 from migrator.campaign import Campaign
@@ -63,6 +65,20 @@ class ReadGap:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAttachment:
+    """One attachment of a message, or with a `reason` why it was not taken over; `size` in bytes, of its content.
+
+    `chunks` opens it from its beginning each time, in pieces; raises as `attachments.open_attachment`.
+    """
+
+    attachment_id: str
+    kind: str
+    size: int | None
+    reason: str | None
+    chunks: Callable[[], Iterator[bytes]]
+
+
 Entry = ReadMessage | ReadGap
 
 Relations = Callable[[Sequence[str]], Mapping[str, str]]
@@ -72,7 +88,10 @@ Relations = Callable[[Sequence[str]], Mapping[str, str]]
 class History:
     """A migrated conversation as one moment has it, walked as often as one likes; `messages`, `gaps`: how many."""
 
-    def __init__(self, connection: sa.Connection, visible: _Visible, relations: Relations | None = None) -> None:
+    def __init__(
+        self, campaign: Campaign, connection: sa.Connection, visible: _Visible, relations: Relations | None = None
+    ) -> None:
+        self._campaign = campaign
         self._connection = connection
         self._visible = visible
         self._relations = relations
@@ -105,6 +124,22 @@ class History:
         """The messages at some places; those that are gaps, or not there, are missing from the result."""
         rows = history.messages_at(self._connection, self._visible.conversation_no, places)
         return dict(zip(rows, self._opened(list(rows.values())), strict=True))
+
+    def attachments(self, messages: Sequence[ReadMessage]) -> dict[Place, list[ReadAttachment]]:
+        """What is attached to some messages, files before thumbnails; those without any are missing."""
+        senders = {place_of(message): message.sender_id for message in messages}
+        found = attachments_at(self._connection, self._visible.conversation_no, list(senders))
+        return {at: [self._attachment(senders[at], stored) for stored in listed] for at, listed in found.items()}
+
+    def _attachment(self, sender_id: str, stored: StoredAttachment) -> ReadAttachment:
+        key, name = self._visible.key, self.conversation_id
+        return ReadAttachment(
+            attachment_id=stored.attachment_id,
+            kind=stored.kind,
+            size=stored.size,
+            reason=stored.reason,
+            chunks=partial(open_attachment, self._campaign, key, name, sender_id, stored),
+        )
 
     def _messages(self) -> Iterator[ReadMessage]:
         for page in history.message_pages(self._connection, self._visible.conversation_no, _PAGE):
@@ -151,7 +186,7 @@ def opened(
     """A migrated conversation, for an archive in some format, once the reading was recorded; raises as `read`."""
     visible = _recorded(campaign, conversation_id, reason, form)
     with campaign.database.read() as connection:
-        yield History(connection, visible, relations)
+        yield History(campaign, connection, visible, relations)
 
 
 def _recorded(campaign: Campaign, conversation_id: str, reason: str, form: str) -> _Visible:
@@ -223,7 +258,7 @@ def _key(campaign: Campaign, connection: sa.Connection, conversation_no: int) ->
 
 def _messages(campaign: Campaign, visible: _Visible) -> Iterator[ReadMessage]:
     with campaign.database.read() as connection:
-        yield from History(connection, visible).messages_only()
+        yield from History(campaign, connection, visible).messages_only()
 
 
 def _compare(what: str, given: int, expected: int) -> None:

@@ -53,14 +53,19 @@ class MatrixEvent:
         replaced = self.content.get("m.new_content")
         return replaced if self.edits is not None and isinstance(replaced, dict) else self.content
 
-    def file(self, kind: str) -> tuple[str | None, str | None]:
-        """Name and media type that the sender gives the event's `file` or `thumbnail`; None where none is given."""
-        info = self.new_content.get("info")
+    def file(self, attachment_id: str) -> tuple[str | None, str | None]:
+        """Name and media type that the sender gives an attachment; None where none is given.
+
+        The id says where it stands (`schemes/encrypted_file`): `file` or `thumbnail`, with `new.` those of an edit.
+        """
+        replaced = self.content.get("m.new_content")
+        content = replaced if attachment_id.startswith("new.") and isinstance(replaced, dict) else self.content
+        info = content.get("info")
         info = info if isinstance(info, dict) else {}
-        if kind != "file":
+        if attachment_id.endswith("thumbnail"):
             about = info.get("thumbnail_info")
             return None, _text(about if isinstance(about, dict) else {}, "mimetype") or None
-        return _text(self.new_content, "filename") or self.body or None, _text(info, "mimetype") or None
+        return _text(content, "filename") or _text(content, "body") or None, _text(info, "mimetype") or None
 
     @property
     def edits(self) -> str | None:

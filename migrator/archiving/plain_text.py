@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from migrator.archiving.gap_words import ATTACHMENT_GAP_WORDS, in_words
 from migrator.archiving.interface import Attachment
 from migrator.archiving.matrix_event import MatrixEvent
 from migrator.reading import ReadMessage
@@ -63,18 +64,25 @@ def summary(event: MatrixEvent) -> str:
 def described(message: ReadMessage, event: MatrixEvent | None, attachments: Sequence[Attachment]) -> str:
     """The text of a message as mail: what it says, what it refers to, what is attached."""
     if event is None:
-        text = readable(message.content)
+        text, notes = readable(message.content), list[str]()
         said = "(not text: the content is attached)" if text is None else text
-        return visible(f"{said}\n")
-    lines = [summary(event), ""]
+    else:
+        said, notes = summary(event), _relations(event)
+    notes += [_attached(attachment) for attachment in attachments]
+    return visible("\n\n".join([said, "\n".join(notes)] if notes else [said]) + "\n")
+
+
+def _attached(attachment: Attachment) -> str:
+    gap = attachment.gap
+    state = "attached" if gap is None else f"not migrated: {in_words(ATTACHMENT_GAP_WORDS, gap)}"
+    return f"[{attachment.kind} {attachment.name or 'without a name'}: {state}]"
+
+
+def _relations(event: MatrixEvent) -> list[str]:
     relations = (
         ("Edits", event.edits),
         ("Reaction to", event.reacts_to),
         ("In reply to", event.replies_to),
         ("In the thread of", event.thread),
     )
-    lines += [f"[{what} {target}]" for what, target in relations if target is not None]
-    for attachment in attachments:
-        state = "attached" if attachment.gap is None else f"not migrated: {attachment.gap}"
-        lines.append(f"[{attachment.kind} {attachment.name or 'without a name'}: {state}]")
-    return visible("\n".join(lines).rstrip() + "\n")
+    return [f"[{what} {target}]" for what, target in relations if target is not None]

@@ -10,9 +10,10 @@ from typing import Final, assert_never
 
 from migrator import __version__, plugins, reading
 from migrator.archiving import matrix_json, mbox
+from migrator.archiving.attached import StoredAttachments
 from migrator.archiving.folder import Folder, new_file, new_folder, require_new
 from migrator.archiving.html import pages, sanitising
-from migrator.archiving.interface import About, AttachmentOpener, Form, History, NoAttachments
+from migrator.archiving.interface import About, AttachmentOpener, Form, History
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import SourceError, UsageError
@@ -49,7 +50,7 @@ def save(campaign: Campaign, conversation_id: str, reason: str, form: Form, path
     with _explained(path):
         require_new(path, single=single)
     with _opened(campaign, conversation_id, reason, form) as (history, about), _explained(path):
-        attachments = opener(campaign, conversation_id)
+        attachments = StoredAttachments(history)
         if single:
             new_file(path, _pieces(form, history, about, attachments, None))
             files = 1
@@ -73,7 +74,7 @@ def stream(campaign: Campaign, conversation_id: str, reason: str, form: Form) ->
     if form is Form.HTML:
         raise UsageError("pages are files", hint="say where with --save DIR")
     with _opened(campaign, conversation_id, reason, form) as (history, about):
-        yield from _pieces(form, history, about, opener(campaign, conversation_id), None)
+        yield from _pieces(form, history, about, StoredAttachments(history), None)
 
 
 def clear_text(campaign: Campaign, conversation_id: str) -> int | None:
@@ -95,11 +96,6 @@ def _relations(campaign: Campaign, conversation_id: str) -> reading.Relations | 
     except SourceError:
         return None
     return partial(store.relations, conversation_id)
-
-
-def opener(_campaign: Campaign, _conversation_id: str) -> AttachmentOpener:
-    """What finds a conversation's attachments."""
-    return NoAttachments()
 
 
 @contextmanager

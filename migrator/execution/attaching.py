@@ -96,8 +96,11 @@ def attach(recorder: Recorder, stretches: Sequence[Stretch], *, staged: bool = F
 
 def stage_attachments(
     recorder: Recorder, work: Work, key: DataKey, rows: Sequence[MessageRow], results: Sequence[Opened | GapReason]
-) -> None:
-    """Seal the attachments of messages that were staged, and stage their rows; the latest word on a message counts."""
+) -> bool:
+    """Seal the attachments of messages that were staged, and stage their rows; the latest word on a message counts.
+
+    Whether there are any, also in a dry run, which stages nothing.
+    """
     stretch = Stretch(work, None if recorder.dry else key, rows, results)
     attached = attach(recorder, [stretch], staged=True)
     table = tables.attachment
@@ -108,16 +111,17 @@ def stage_attachments(
     )
     places = sorted({(row[0], row[1]) for row, _ in _opened(stretch)})
     if recorder.dry or not places:
-        return
+        return bool(attached.rows)
     with recorder.campaign.database.read() as connection:
         there = connection.scalar(sa.select(table.c.kind).where(*mine).limit(1)) is not None
     if not attached.rows and not there:
-        return
+        return False
     with recorder.transaction("stage") as connection:
         for chunk in chunks(places):
             among = sa.tuple_(table.c.sent_at, table.c.message_id).in_(chunk)
             strays.doom(connection, recorder.campaign, *mine, among)
         attached.write(connection)
+    return bool(attached.rows)
 
 
 def counted(connection: sa.Connection, conversation_no: int) -> tuple[int, int]:

@@ -16,24 +16,30 @@ from migrator.core.outcomes import GapReason
 from migrator.database import tables
 from migrator.execution.attaching import stage_attachments
 from migrator.execution.recorder import Recorder
+from migrator.execution.stage import Stage
 from migrator.execution.work import Work
 from migrator.history import StoredMessage
 from migrator.schemes.interface import Opened
 
 
-def stage_shown(recorder: Recorder, work: Work, key: DataKey) -> None:
-    """Seal and stage the attachments of all messages that readers see, unless that was done before."""
+def stage_shown(recorder: Recorder, stage: Stage, work: Work, key: DataKey) -> bool:
+    """Seal and stage the attachments of all messages that readers see, unless that was done before; whether any are.
+
+    Those that the source has taken back are staged as gaps by now: they go with this unit, and are not opened.
+    """
     if not (work.visible and work.attachments):
-        return
-    size = recorder.campaign.settings.execution.page_size
+        return False
+    size, found = recorder.campaign.settings.execution.page_size, False
     with recorder.campaign.database.read() as connection:
         if _looked_at(connection, work.conversation_no):
-            return
+            return False
         for page in history.message_pages(connection, work.conversation_no, size):
             there = attachments_at(connection, work.conversation_no, [(row[0], row[1]) for row in page])
-            rows = [row for row in page if (row[0], row[1]) not in there]
+            going = {at for at, sender in stage.staged([(row[0], row[1]) for row in page]).items() if sender is None}
+            rows = [row for row in page if (row[0], row[1]) not in there.keys() | going]
             results = [_opened(key, work.conversation_id, row) for row in rows]
-            stage_attachments(recorder, work, key, [row[:3] for row in rows], results)
+            found |= stage_attachments(recorder, work, key, [row[:3] for row in rows], results)
+    return found
 
 
 def _looked_at(connection: sa.Connection, conversation_no: int) -> bool:

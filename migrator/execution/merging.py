@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import sqlalchemy as sa
-
 from migrator.audit.events import Event
 from migrator.core.envelope import DataKey, associated_data, random_ivs, seal_message
 from migrator.core.export import HistoryEntry
@@ -26,14 +24,13 @@ from migrator.core.gaps import GapCount
 from migrator.core.model import MessageRow
 from migrator.core.outcomes import CLOSED_TO_HISTORY, GapReason, Outcome
 from migrator.core.source_through import covered
-from migrator.database import tables
 from migrator.execution.attaching import counted, stage_attachments
 from migrator.execution.catching_up import stage_shown
 from migrator.execution.claims import settle
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
-from migrator.execution.showing import Shown, show
+from migrator.execution.showing import Shown, remember, show
 from migrator.execution.small import ending
 from migrator.execution.stage import Stage, Staged
 from migrator.execution.staging import stage_for
@@ -87,8 +84,8 @@ def merge(recorder: Recorder, exports: ExportReader, material: Material, work: W
     if not _stage_source(recorder, stage, material.rings.get(work.conversation_id, {}), work, key.key):
         _end(recorder, refusals, work, ending(work, Outcome.FAILED_SOURCE))
         return
-    stage_shown(recorder, work, key.key)
-    _finish(recorder, refusals, stage, work, key)
+    attached = stage_shown(recorder, stage, work, key.key)
+    _finish(recorder, refusals, stage, work, key, attached=attached)
 
 
 def _take_back(recorder: Recorder, work: Work) -> None:
@@ -211,12 +208,18 @@ def _sealed(
 
 
 def _finish(
-    recorder: Recorder, refusals: Sequence[ExportRefusal], stage: Stage, work: Work, key: _Key | VisibleRow
+    recorder: Recorder,
+    refusals: Sequence[ExportRefusal],
+    stage: Stage,
+    work: Work,
+    key: _Key | VisibleRow,
+    *,
+    attached: bool = False,
 ) -> None:
-    """Show the result, or let things be as they were."""
+    """Show the result, or let things be as they were. `attached`: messages that are shown already get attachments."""
     gaps = stage.totals()
     outcome = gaps.outcome(recorder.campaign.settings.execution.max_gap_fraction)
-    if work.visible and not stage.brings_anything() and not _is_unaccounted(recorder, work):
+    if work.visible and not (attached or stage.brings_anything() or _is_unaccounted(recorder, work)):
         _end(recorder, refusals, work, _unchanged(work, gaps), up_to_date=True)
         return
     if not outcome.visible and not work.visible:
@@ -243,30 +246,12 @@ def _finish(
             insert_keys(connection, recorder.campaign, [(work, key.fresh)])
             events = [key_created(work, key.fresh, recorder.assignment.run_id)]
         if work.visible:
-            _remember(connection, recorder, work)
+            remember(connection, recorder, work)
         stage.move(connection)
         shown = replace(shown, attachments=counted(connection, work.conversation_no))
         show(connection, recorder, [shown], events)
         record_refusals(connection, recorder.campaign, refusals, recorder.assignment.run_id)
     recorder.counted([(outcome.value, gaps.opened, gaps.gaps)])
-
-
-def _remember(connection: sa.Connection, recorder: Recorder, work: Work) -> None:
-    """Keep what a visible conversation was, for a rollback of this run alone."""
-    table = tables.conversation
-    row = connection.execute(sa.select(table).where(table.c.conversation_no == work.conversation_no)).one()
-    connection.execute(
-        tables.extension.insert().values(
-            run_id=recorder.assignment.run_id,
-            conversation_no=work.conversation_no,
-            prior_plan_id=row.plan_id,
-            prior_run_id=row.run_id,
-            prior_flipped_at=row.flipped_at,
-            prior_message_count=row.message_count,
-            prior_gap_count=row.gap_count,
-            prior_source_through=row.source_through,
-        )
-    )
 
 
 def _is_unaccounted(recorder: Recorder, work: Work) -> bool:

@@ -113,9 +113,7 @@ class _DatabaseStage(_Visible):
             reason, prior = tables.addition.c.gap_reason, tables.addition.c.prior_gap
             news = sa.or_(reason.is_(None), prior.is_(None), reason != prior)
             query = sa.select(sa.literal(1)).where(*self._mine(tables.addition), news).limit(1)
-            attachment = tables.attachment
-            attached = sa.select(sa.literal(1)).where(*self._mine(attachment), attachment.c.staged).limit(1)
-            return any(connection.scalar(found) is not None for found in (query, attached))
+            return connection.scalar(query) is not None
 
     def move(self, connection: sa.Connection) -> None:
         addition, message, gap = tables.addition, tables.message, tables.gap
@@ -152,17 +150,11 @@ class _DatabaseStage(_Visible):
         connection.execute(addition.update().where(*self._mine(addition)).values(ciphertext=None, claim=None))
         attachment = tables.attachment
         connection.execute(attachment.update().where(*self._mine(attachment)).values(staged=False))
-        taken_back = (
-            sa.select(sa.literal(1))
-            .where(
-                *self._mine(addition),
-                addition.c.sent_at == attachment.c.sent_at,
-                addition.c.message_id == attachment.c.message_id,
-                addition.c.taken_back,
+        if self._takes_back:
+            at = sa.tuple_(attachment.c.sent_at, attachment.c.message_id)
+            strays.doom(
+                connection, self._recorder.campaign, attachment.c.conversation_no == self._number, at.in_(going)
             )
-            .exists()
-        )
-        strays.doom(connection, self._recorder.campaign, attachment.c.conversation_no == self._number, taken_back)
 
     def discard(self, connection: sa.Connection) -> None:
         connection.execute(tables.addition.delete().where(*self._mine(tables.addition)))

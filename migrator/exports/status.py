@@ -33,9 +33,14 @@ class ExportStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindCoverage:
-    """What the usable exports of one kind claim: a conversation in two exports counts twice in `messages`."""
+    """What the usable exports of one kind claim: a conversation in two exports counts twice in `messages`.
+
+    `unopened`: those that an operator brought in, sealed as they were. Which messages they open nobody knows, so they
+    add none; they may be for every conversation of their accounts.
+    """
 
     exports: int
+    unopened: int
     conversations: int
     messages: int
     omissions: Mapping[str, int]
@@ -80,7 +85,9 @@ def coverage(campaign: Campaign) -> dict[ExportKind, KindCoverage]:
     with campaign.database.read() as connection:
         for kind in ExportKind:
             usable = (table.c.kind == kind.value, table.c.refused.is_(None))
-            exports = connection.execute(sa.select(sa.func.count()).select_from(table).where(*usable)).scalar_one()
+            exports, unopened = connection.execute(
+                sa.select(sa.func.count(), sa.func.count(table.c.brought_in_by)).select_from(table).where(*usable)
+            ).one()
             conversations, messages = connection.execute(
                 sa.select(sa.func.count(listed.c.conversation_id.distinct()), sa.func.sum(listed.c.messages))
                 .join(table, table.c.export_no == listed.c.export_no)
@@ -88,6 +95,7 @@ def coverage(campaign: Campaign) -> dict[ExportKind, KindCoverage]:
             ).one()
             result[kind] = KindCoverage(
                 exports=exports,
+                unopened=unopened,
                 conversations=conversations,
                 messages=int(messages or 0),
                 omissions=_omissions(connection, usable),

@@ -32,12 +32,14 @@ from typing import ClassVar, Final, NoReturn
 
 from vodozemac import MegolmMessage
 
+from migrator.core.attachments import Described
 from migrator.core.encoding import b64_decode
 from migrator.core.key_backup import OfExport
 from migrator.core.limits import KIB
 from migrator.core.megolm import ALGORITHM
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
+from migrator.schemes import encrypted_file
 from migrator.schemes.interface import KeyEntry, KeyRing, Opened
 from migrator.schemes.megolm_coverage import covers, read_coverage
 from migrator.schemes.megolm_keys import KeyLines
@@ -91,6 +93,10 @@ class MegolmScheme:
     def claims(self, rows: Sequence[MessageRow]) -> list[bytes]:
         """What each row uses up: its session and index, by the message's header, which its MAC covers; see the port."""
         return [_claim(row) for row in rows]
+
+    def attachments_of(self, content_type: str, content: bytes) -> list[Described]:
+        """The encrypted files and thumbnails that an opened event describes; see the port."""
+        return encrypted_file.attachments_of(content_type, content)
 
     def _open(self, conversation: Conversation, ring: KeyRing, rows: Sequence[MessageRow]) -> list[_Result]:
         results: list[_Result] = [GapReason.CORRUPT] * len(rows)

@@ -21,7 +21,7 @@ walk 3 to 4 µs an event in 5,001 rooms of 250,000 events, peak 120 MiB; `key_sl
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import ClassVar
@@ -36,7 +36,9 @@ from migrator.stores import synapse_people, synapse_rows, synapse_running, synap
 from migrator.stores.identifiers import identifiers
 from migrator.stores.interface import Doubt, KeySlot
 from migrator.stores.source_database import SourceDatabase, raw_rows
+from migrator.stores.synapse_backup import SynapseKeyBackup
 from migrator.stores.synapse_erasing import SynapseEraser
+from migrator.stores.synapse_media import media_paths
 from migrator.stores.synapse_messages import MessageReader
 from migrator.stores.synapse_people import PeopleReader
 from migrator.stores.synapse_schema import Features
@@ -129,6 +131,14 @@ class SynapseStore:
         """None: attachments of encrypted rooms are known only once their messages are opened."""
         del conversation_ids
         return 0
+
+    def locations(self, uris: Sequence[str]) -> dict[str, str | None]:
+        """Where attachments lie below `source.media`, the homeserver's `media_store`."""
+        return media_paths(self._database, self._domain, uris)
+
+    def key_backup(self, account_id: str, conversation_ids: Collection[str]) -> SynapseKeyBackup:
+        """What the homeserver keeps of a user's keys, limited to some rooms."""
+        return SynapseKeyBackup(self._database, account_id, list(filter(synapse_rows.is_sound, conversation_ids)))
 
     def key_slots(self, conversation_ids: Sequence[str]) -> dict[str, set[KeySlot]]:
         """The session ids of some rooms' messages; those that must not be opened need none."""

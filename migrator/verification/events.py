@@ -71,19 +71,30 @@ def check(run_id: str, item: Item, key: StoredKey, events: ConversationEvents, f
         _check_one(events, run_id, item, expected, findings)
     if item.shown_by is not None:
         messages, gaps = item.message_count + item.taken_back, item.gap_count - item.taken_back
-        attached = item.attachments or item.attachment_gaps
-        shown = {
-            "messages": messages,
-            "gaps": gaps,
-            "key_id": key.key_id,
-            "attachments": item.attachments if attached else None,
-            "attachment_gaps": item.attachment_gaps if attached else None,
-        }
-        _check_one(events, item.shown_by, item, shown, findings)
+        shown = {"messages": messages, "gaps": gaps, "key_id": key.key_id}
+        _check_one(events, item.shown_by, item, shown | _attached(events, item), findings)
         # The key may have been moved since, also between its making and the flip of a long conversation.
         said = events.rewrapped.get(item.shown_by, [{}])[-1].get("key_service")
         if said not in services:
             findings.add(MismatchKind.AUDIT_EVENTS, item.conversation_no, "it was shown with a key of another service")
+
+
+def _attached(events: ConversationEvents, item: Item) -> dict[str, object]:
+    """What the event that it was shown says of attachments, by its rows.
+
+    Those of messages that were taken back since went with them, and how many they were stands nowhere: then the event
+    may say more, and never less. Whether a message that is left lacks one is looked at message by message.
+    """
+    if item.taken_back:
+        said = events.rewrapped.get(item.shown_by or "", [{}])[-1]
+        counts = {"attachments": item.attachments, "attachment_gaps": item.attachment_gaps}
+        found = {name: said.get(name) or 0 for name in counts}
+        return {name: n for name, n in counts.items() if not (isinstance(found[name], int) and found[name] >= n)}
+    attached = item.attachments or item.attachment_gaps
+    return {
+        "attachments": item.attachments if attached else None,
+        "attachment_gaps": item.attachment_gaps if attached else None,
+    }
 
 
 def _check_one(

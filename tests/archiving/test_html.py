@@ -241,7 +241,7 @@ def test_files_are_links_and_thumbnails_pictures(tmp_path: Path) -> None:
         "attachments/000002-attachment.png",
     ]
     assert (tmp_path / "pages" / "attachments" / "000001-attachment.bin").read_bytes() == b"<script>"
-    assert "file gone.pdf could not be migrated: missing" in article(text, 1)
+    assert "file gone.pdf could not be migrated: it was not in the media store (missing)" in article(text, 1)
     assert "Its file is not in this archive: mxc://example.org/abc" in article(text, 2)
 
 

@@ -89,6 +89,11 @@ def test_a_file_has_the_name_that_its_sender_gave(content: object, expected: tup
     event = parse(json.dumps({"type": "m.room.message", "content": info}).encode())
     assert event is not None
     assert event.file("thumbnail") == (None, "image/webp")
+    both = {"body": "old.png", "m.new_content": {"body": "new.png", **info}}
+    event = parse(json.dumps({"type": "m.room.message", "content": both}).encode())
+    assert event is not None
+    assert (event.file("file"), event.file("new.file")) == (("old.png", None), ("new.png", None))
+    assert event.file("new.thumbnail") == (None, "image/webp")
 
 
 @pytest.mark.parametrize(

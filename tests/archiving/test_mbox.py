@@ -128,7 +128,7 @@ def test_attachments_come_whole(tmp_path: Path, size: int) -> None:
     files = Attached(a=[attachment(data, name='../é"\r\nX: y.png'), attachment(name="lost", gap="missing")])
     mail = messages(tmp_path, Room([said("$a")]), files)[0]
     assert list(attached(mail).values())[1:] == [data]
-    assert "[file lost: not migrated: missing]" in text(mail)
+    assert "[file lost: not migrated: it was not in the media store (missing)]" in text(mail)
 
 
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=4))

@@ -26,7 +26,8 @@ class House(Bench):
     """A campaign over a homeserver with a room of two, in which three things were said, and one that has no key."""
 
     def __init__(self, folder: Path, **sections: Any) -> None:
-        super().__init__(folder, source=SOURCE, authorization={"quorum": "every_participant"}, **sections)
+        source = SOURCE | sections.pop("source", {})
+        super().__init__(folder, source=source, authorization={"quorum": "every_participant"}, **sections)
         (folder / "holds.txt").write_text("", encoding="utf-8")
         (folder / "store.db").unlink()
         self.home = Homeserver(folder / "store.db")

@@ -288,8 +288,10 @@ def test_attachments_that_nobody_looked_at_follow_later(tmp_path: Path) -> None:
     bench.spec = type(bench.spec)(
         settings=settings, directory=bench.spec.directory, clock=bench.spec.clock, actor=bench.spec.actor
     )
+    rehearsed = bench.run(dry_run=True)
     run = bench.run()
     assert bench.outcomes(run.run_id)[name] == ("rewrapped", 3, 0)
+    assert rehearsed.counts == run.counts
     assert content_by_id(bench) == {"a-late": b"late"}
     reconciles(bench)
     again = bench.run()

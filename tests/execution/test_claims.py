@@ -178,6 +178,28 @@ def test_a_redacted_event_is_not_filled_from_history(bench: RoomBench) -> None:
     assert bench.verify().ok
 
 
+def test_a_late_redaction_leaves_its_claim(bench: RoomBench) -> None:
+    """What used an index up and is redacted since keeps it: no copy comes in its place, not after a rollback either."""
+    sending = Sending()
+    rows = bench.send(sending, range(10, 20))
+    bench.hand_over(sending.entry())
+    bench.run()
+    claims = bench.claims()
+    bench.rooms.change(ROOM, "$11", (*rows[1][:3], None, *rows[1][4:7], True, *rows[1][8:]))
+    bench.rooms.add(ROOM, copy_of(rows[1], 5), copy_of(rows[1], 50))
+    rehearsed = bench.run(dry_run=True)
+    closed = {"$11": "redacted", "$copy5": "replay", "$copy50": "replay"}
+    for _ in range(2):
+        second = bench.run()
+        assert second.counts == rehearsed.counts
+        assert (bench.gaps(), bench.claims()) == (closed, claims)
+        assert bench.shown() == {row[1] for row in rows} - {"$11"}
+        assert bench.verify().ok
+        bench.roll_back(second.run_id)
+        assert (bench.gaps(), bench.claims()) == ({"$11": "redacted"}, claims)
+        assert bench.verify().ok
+
+
 TAMPERED = (
     ("claim", "DELETE FROM migrator_claim WHERE message_id = '$3'"),
     ("claim", "UPDATE migrator_claim SET message_id = '$copy50', sent_at = 50 WHERE message_id = '$3'"),

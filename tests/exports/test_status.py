@@ -29,7 +29,7 @@ def test_nothing_is_nothing(campaign: Campaign) -> None:
         sealed_bytes=0,
         refused={},
     )
-    empty = KindCoverage(exports=0, conversations=0, messages=0, omissions={})
+    empty = KindCoverage(exports=0, unopened=0, conversations=0, messages=0, omissions={})
     assert coverage(campaign) == {ExportKind.KEYS: empty, ExportKind.HISTORY: empty}
 
 
@@ -67,8 +67,10 @@ def test_claims_are_added_up_by_kind(campaign: Campaign, inbox: Path) -> None:
         Export(campaign, conversations=[listed(ALICE[0], 9)], kind="history"),
     )  # fmt: skip
     assert coverage(campaign) == {
-        ExportKind.KEYS: KindCoverage(exports=2, conversations=2, messages=13, omissions={"no_key": 3, "other": 4}),
-        ExportKind.HISTORY: KindCoverage(exports=1, conversations=1, messages=9, omissions={}),
+        ExportKind.KEYS: KindCoverage(
+            exports=2, unopened=0, conversations=2, messages=13, omissions={"no_key": 3, "other": 4}
+        ),
+        ExportKind.HISTORY: KindCoverage(exports=1, unopened=0, conversations=1, messages=9, omissions={}),
     }
 
 
@@ -77,4 +79,6 @@ def test_a_refused_export_claims_nothing(campaign: Campaign, inbox: Path) -> Non
     record(campaign, inbox, Export(campaign, conversations=[listed(ALICE[0], 5, no_key=2)]))
     with campaign.database.write("test") as connection:
         connection.execute(tables.export.update().values(refused="scope_too_broad"))
-    assert coverage(campaign)[ExportKind.KEYS] == KindCoverage(exports=0, conversations=0, messages=0, omissions={})
+    assert coverage(campaign)[ExportKind.KEYS] == KindCoverage(
+        exports=0, unopened=0, conversations=0, messages=0, omissions={}
+    )

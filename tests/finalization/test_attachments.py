@@ -10,8 +10,9 @@ from migrator.core.errors import GateError
 from migrator.core.progress import NoProgress
 from migrator.database import tables
 from migrator.finalization import finalize
+from migrator.finalization.shredding import grace_end
 from migrator.verification import verify
-from tests.execution.bench import NOW, Bench
+from tests.execution.bench import EPOCH, NOW, Bench
 from tests.execution.media import attachment_row
 from tests.execution.test_attaching import SECTIONS, content_by_id
 from tests.verification.support import Killed
@@ -102,3 +103,17 @@ def test_one_that_nobody_looked_at_is_in_the_way(bench: Bench) -> None:
     with pytest.raises(GateError, match="1 attachments"):
         finalized(bench)
     assert in_source(bench) == before
+
+
+def test_what_came_after_the_grace_period_keeps_its_attachments(bench: Bench) -> None:
+    """In a conversation of which all the rest goes."""
+    with bench.open() as campaign:
+        late = grace_end(campaign)
+    conversation = "in-bob/ann"
+    bench.rows(conversation, [(late, "m-late", bytes(60), EPOCH), (late - 1, "m-early", bytes(60), EPOCH)])
+    for message in ("m-late", "m-early"):
+        attachment_row(bench, conversation, message, message, message.encode())
+    finalized(bench)
+    bench.at(NOW + timedelta(days=400))
+    finalized(bench, sealed=True)
+    assert in_source(bench) == ({"a-gone", "a-m-late"}, {"gone", "m-late"})

@@ -133,6 +133,15 @@ class Oracle:
             for event_id, redacted in ask(self._database, query, room_id)
         }
 
+    def attachments(self, room_id: str) -> dict[tuple[str, str], str]:
+        """SHA-256 of what was attached to each message of a room that opens, by event and kind."""
+        found = {}
+        for event_id, what in self.expected(room_id).items():
+            for kind, name in (("file", "attachment_sha256"), ("thumbnail", "thumbnail_sha256")):
+                if isinstance(what, bytes) and name in self._truth[event_id]:
+                    found[event_id, kind] = str(self._truth[event_id][name])
+        return found
+
     def _of(self, sent: Mapping[str, Any], first: Mapping[Slot, int]) -> str | bytes:
         if "payload" not in sent and sent["case"] in EDGES and "session_id" not in sent:
             return EDGES[sent["case"]]

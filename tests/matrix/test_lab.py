@@ -1,11 +1,15 @@
 """A real homeserver migrates on the command line, from the notice to a readable archive (`fixtures/synapse_lab`).
 
 For each quorum: exactly the events that may be opened are, byte for byte as their clients sent them, and each other one
-has its reason; from SQLite and from a PostgreSQL copy alike. `test_readme` goes the same way with other answers.
+has its reason; so are their files and thumbnails, but for one that the media store lost and one of which it lost the
+end; from SQLite and from a PostgreSQL copy alike. `test_readme` goes the same way with other answers.
 """
 
+import hashlib
 import json
+import shutil
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,19 @@ SLOW = ("alice.megolm-keys.txt",)
 """An export with 500,000 rounds, as Element makes it, takes its time; the others have all that is in it."""
 OPENED = {"every_participant": 111, "any_participant": 264}
 """Of 312: all that has a key, where one of a room's members may bring it."""
+ATTACHED = {"every_participant": 3, "any_participant": 14}
+MISSING, TRUNCATED = "YN/gz/UxyeKxoNbXrXgxuVJdcB", "vg/sG/YQqyVtDcyideKSVcSkSD"
+"""Files of two rooms that either quorum opens."""
+DAMAGED = {
+    ("$8nObCWwYAS0Gn4MCOgnKXhNSU2-TCbBR4blll6QvT1w", "file"): "missing",
+    ("$ly2h3kPGyb7EBe4-0u6VTFR3i2dmriRVnx0ME0QpD0w", "file"): "truncated",
+}
+"""Their messages, and why they are gaps."""
+ATTACHMENTS = """
+media = "media_store"
+[attachments]
+target = "file:blobs"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +76,10 @@ def campaign(program: Program, monkeypatch: pytest.MonkeyPatch) -> MatrixCampaig
 def prepare(campaign: MatrixCampaign, lab: Path, url: str, quorum: str) -> None:
     """Everybody was told and answered; all keys were brought in, also those that must not be used."""
     folder, secrets = Path.cwd(), secrets_of(lab)
-    campaign.begin(folder, url, domain=synapse_lab.LOCAL_DOMAIN, quorum=quorum)
+    media = shutil.copytree(lab / "media_store", folder / "media_store") / "local_content"
+    (media / MISSING).unlink()
+    (media / TRUNCATED).write_bytes((media / TRUNCATED).read_bytes()[:100])
+    campaign.begin(folder, url, domain=synapse_lab.LOCAL_DOMAIN, quorum=quorum, more=ATTACHMENTS)
     campaign.answer(folder, consents(lab / "consents.json"))
     for name, export in secrets["exports"].items():
         if export["user"] != CAROL and name not in SLOW:
@@ -84,6 +104,37 @@ def found(folder: Path, campaign: MatrixCampaign) -> dict[str, dict[str, str | b
     return result
 
 
+def attached(folder: Path, campaign: MatrixCampaign, room_ids: Iterable[str]) -> dict[tuple[str, str], str]:
+    """What archives have of attachments, by event and kind: SHA-256 of the file that was saved, or why there is none.
+
+    Saved as Matrix JSON, which names each, and as pages, whose files are the same and which give each reason.
+    """
+    result: dict[tuple[str, str], str] = {}
+    for number, room_id in enumerate(room_ids):
+        for form in ("matrix-json", "html"):
+            campaign("read", room_id, "--reason", "test", "--format", form, "--save", folder / f"{form}-{number}")
+        events = json.loads((folder / f"matrix-json-{number}" / "events.json").read_bytes())["messages"]
+        pages = "".join(page.read_text(encoding="utf-8") for page in (folder / f"html-{number}").glob("*.html"))
+        manifest = json.loads((folder / f"html-{number}" / "manifest.json").read_bytes())["files"]
+        saved = {
+            (file["attachment"]["event_id"], file["attachment"]["kind"]): folder / f"html-{number}" / file["name"]
+            for file in manifest
+            if "attachment" in file
+        }
+        for event in events:
+            for one in event.get("unsigned", {}).get("migrator.attachments", ()):
+                at = event["event_id"], one["kind"]
+                if one["file"] is None:
+                    assert f"({one['gap']})" in pages
+                    result[at] = one["gap"]
+                else:
+                    data = (folder / f"matrix-json-{number}" / one["file"]).read_bytes()
+                    assert saved.pop(at).read_bytes() == data
+                    result[at] = hashlib.sha256(data).hexdigest()
+        assert not saved
+    return result
+
+
 @pytest.mark.parametrize(("kind", "quorum"), [("sqlite", "any_participant"), ("postgresql", "every_participant")])
 def test_exactly_what_may_be_opened_is(
     folder: Path, campaign: MatrixCampaign, lab: Path, kind: str, quorum: str
@@ -91,6 +142,7 @@ def test_exactly_what_may_be_opened_is(
     """Room by room, event by event, against what the clients sent and who agreed."""
     url = f"sqlite:///{lab / 'homeserver.db'}" if kind == "sqlite" else copied(lab / "homeserver.db")
     prepare(campaign, lab, url, quorum)
+    assert "keys: 5 were sealed unopened" in campaign("exports", "coverage").out
     campaign.run()
     result = found(folder, campaign)
     oracle = Oracle(lab, keys(lab), consents(lab / "consents.json"))
@@ -98,3 +150,7 @@ def test_exactly_what_may_be_opened_is(
     assert {room_id: oracle.expected(room_id) for room_id in result} == result
     opened = sum(isinstance(what, bytes) for events in result.values() for what in events.values())
     assert opened == OPENED[quorum]
+    truth = {at: sha for room_id in result for at, sha in oracle.attachments(room_id).items()}
+    rooms = [room_id for room_id in sorted(result) if oracle.attachments(room_id)]
+    assert attached(folder, campaign, rooms) == truth | DAMAGED
+    assert len(truth) == ATTACHED[quorum]

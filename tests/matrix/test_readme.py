@@ -61,14 +61,19 @@ def prepared(folder: Path) -> tuple[Oracle, list[Consent]]:
 def test_its_configuration_is_one() -> None:
     """The settings exist, under these names."""
     (text,) = re.findall(r"```toml\n(.*?)```", section(), re.DOTALL)
-    assert tomllib.loads(text)["source"]["kind"] == "synapse"
+    settings = tomllib.loads(text)
+    assert (settings["source"]["kind"], settings["attachments"]["target"]) == ("synapse", "file:blobs")
+    assert settings["source"]["media"].endswith("/media_store")
 
 
 def test_its_commands_lead_to_archives(folder: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """In their order, and the archives hold what was sent, byte for byte, and each gap."""
     campaign = MatrixCampaign(program, monkeypatch)
     oracle, consents = prepared(folder)
-    campaign.configure(folder, "sqlite:///lab/homeserver.db", domain="lab.example", quorum="every_participant")
+    more = 'media = "lab/media_store"\n[attachments]\ntarget = "file:blobs"'
+    campaign.configure(
+        folder, "sqlite:///lab/homeserver.db", domain="lab.example", quorum="every_participant", more=more
+    )
     for line in re.findall(r"^migrator (.*?)(?: {2,}#.*)?$", section(), re.MULTILINE):
         words = [word.replace("@alice:", "@bob:").replace("example.org", "lab.example") for word in shlex.split(line)]
         if words[0] == "authorizations":

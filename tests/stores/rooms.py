@@ -70,7 +70,8 @@ class RoomStore:
     def _conversation(self, room_id: str) -> Conversation:
         rows = self.rows[room_id]
         last = rows[-1][0] if rows else None
-        return Conversation(room_id, None, room_id, self.members[room_id], len(rows), last)
+        changes = sum(row[7] is True for row in rows)
+        return Conversation(room_id, None, room_id, self.members[room_id], len(rows), last, changes=changes)
 
     def accounts(self, account_ids: Sequence[str]) -> dict[str, Account]:
         """Every member is an account."""

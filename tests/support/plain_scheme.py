@@ -4,9 +4,10 @@ What a key opens is its session's messages, whose content is their ciphertext as
 """
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
+from migrator.core.key_backup import OfExport
 from migrator.core.model import Conversation, MessageRow
 from migrator.core.outcomes import GapReason
 from migrator.schemes.interface import KeyEntry, KeyRing, Opened
@@ -19,13 +20,13 @@ class PlainScheme:
     makes_claims: ClassVar[bool] = False
     opened: ClassVar[int] = 0
 
-    def read_key_entry(self, entry: Mapping[str, object]) -> KeyEntry:
+    def read_key_entries(self, entry: Mapping[str, object], export: OfExport) -> Iterable[KeyEntry]:
         """One session."""
-        return KeyEntry(str(entry["conversation_id"]), str(entry["session_id"]), b"key")
+        return [KeyEntry(str(entry["conversation_id"]), str(entry["session_id"]), b"key")]
 
-    def read_plain_part(self, part: bytes, *_: object) -> list[KeyEntry] | None:
-        """All lines at once, whatever else the port hands in."""
-        return [self.read_key_entry(json.loads(line)) for line in part.splitlines()]
+    def read_plain_part(self, part: bytes, export: OfExport) -> list[KeyEntry] | None:
+        """All lines at once."""
+        return [key for line in part.splitlines() for key in self.read_key_entries(json.loads(line), export)]
 
     def read_coverage(self, entry: object) -> set[Hashable]:
         """One session."""
@@ -36,9 +37,9 @@ class PlainScheme:
         """By the session's id."""
         return f'"{slot}"' in coverage
 
-    def claims(self, rows: Sequence[MessageRow]) -> list[bytes | None]:
-        """None."""
-        return [None] * len(rows)
+    def claims(self, rows: Sequence[MessageRow]) -> list[bytes]:
+        """Nobody asks a scheme that makes none."""
+        raise NotImplementedError
 
     def open_messages(
         self, units: Sequence[tuple[Conversation, KeyRing, Sequence[MessageRow]]]

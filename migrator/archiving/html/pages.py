@@ -8,13 +8,14 @@ files that were saved beside the pages; what is in Matrix's media repository is 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from migrator.archiving.gap_words import GAP_WORDS
+from migrator.archiving.gap_words import ATTACHMENT_GAP_WORDS, GAP_WORDS, in_words
 from migrator.archiving.html import sanitising
 from migrator.archiving.html.index import Index
 from migrator.archiving.html.rows import rows
@@ -70,9 +71,8 @@ def _templates(about: About) -> Environment:
     environment.filters["moment"] = _moment
     environment.filters["visible"] = visible
     environment.filters["shortened"] = lambda text: text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
-    environment.filters["gap_words"] = lambda reason: (
-        f"{GAP_WORDS[reason]} ({reason})" if reason in GAP_WORDS else reason
-    )
+    environment.filters["gap_words"] = partial(in_words, GAP_WORDS)
+    environment.filters["attachment_gap_words"] = partial(in_words, ATTACHMENT_GAP_WORDS)
     environment.globals.update(about=about, page_name=page_name)
     return environment
 

@@ -90,6 +90,8 @@ def coverage(found: Mapping[ExportKind, KindCoverage]) -> View:
         rows.append((kind.value, claimed.exports, claimed.conversations, claimed.messages))
     lines = table(["kind", "exports", "conversations", "messages"], rows)
     for kind, claimed in found.items():
+        if claimed.unopened:
+            lines.append(f"{kind.value}: {claimed.unopened:,} were sealed unopened; what they open shows in a run")
         lines += [
             f"left out by {kind.value}: {reason} {count:,}" for reason, count in sorted(claimed.omissions.items())
         ]
@@ -99,6 +101,7 @@ def coverage(found: Mapping[ExportKind, KindCoverage]) -> View:
             "kinds": {
                 kind.value: {
                     "exports": claimed.exports,
+                    "unopened": claimed.unopened,
                     "conversations": claimed.conversations,
                     "messages": claimed.messages,
                     "omissions": dict(claimed.omissions),
