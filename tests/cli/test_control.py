@@ -59,7 +59,7 @@ def test_limits_from_the_command_line(program: Program, stopped: Path) -> None:
         "run_id": run,
         "limits": {"max_rate": "5000/s", "max_failures": "1%", "workers": "2"},
         "changed": {
-            "window": {"old": "22:00-06:00 Europe/Paris", "new": "off"}, "workers": {"old": "off", "new": "2"},
+            "window": {"old": "22:00-06:00 Europe/Paris", "new": "off"}, "workers": {"old": "1", "new": "2"},
         },
     }  # fmt: skip
     assert program("status", "-o", "json").json["limits"] == asked.json["limits"]
