@@ -20,7 +20,7 @@ from fixtures.sealing import Sealer
 from fixtures.world import FaultShares, Shape, UserShares, World
 from migrator.campaign import CampaignSpec, open_campaign, reference_context
 from migrator.cli.main import run as run_program
-from migrator.execution import coordinator, small
+from migrator.execution import session, small
 from migrator.keyservices.interface import KeyRefusal
 from tests.execution.inline import InlineEngine
 from tests.guarantees.support import DEADLINE, Operator, family, plan, shell_campaign
@@ -226,7 +226,7 @@ def test_a_bug_in_the_middle_of_a_page_shows_no_content(
 
     monkeypatch.setattr(small, "seal_page", broken)
     with open_campaign(spec) as campaign:
-        monkeypatch.setattr(coordinator, "engine_of", lambda *_: InlineEngine(campaign))
+        monkeypatch.setattr(session, "engine_of", lambda *_: InlineEngine(campaign))
         arguments = ["execute", plan_id, *_LOUD, "--now", RUN.isoformat()]
         capsys.readouterr()
         assert run_program(arguments) == 1
