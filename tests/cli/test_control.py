@@ -63,7 +63,7 @@ def test_limits_from_the_command_line(program: Program, stopped: Path) -> None:
         },
     }  # fmt: skip
     assert program("status", "-o", "json").json["limits"] == asked.json["limits"]
-    assert "limits: max-rate 5000/s, max-failures 1%, workers 2" in program("status").out
+    assert "limits      max_rate 5000/s, max_failures 1%, workers 2\n" in program("status").out
     for option, text, words in (
         ("--window", "22-06", "'22:00-06:00 Europe/Paris'"),
         ("--max-load", "database.latncy=1s", "database.latency"),
