@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fixtures import synapse_lab
 from migrator.blobs.folder_source import FolderSource
 from migrator.blobs.folder_store import FolderStore
 from migrator.core.attachments import Attachment, AttachmentPlace
@@ -18,8 +19,10 @@ from migrator.schemes.encrypted_file import attachments_of
 from migrator.stores.source_database import SourceDatabase
 from migrator.stores.synapse_media import media_paths
 
-LAB = Path(__file__).parent / "lab"
-EVENTS: list[dict[str, Any]] = [json.loads(line) for line in (LAB / "events.jsonl").read_text().splitlines()]
+EVENTS: list[dict[str, Any]] = [
+    json.loads(line) for line in (Path(__file__).parent / "lab_events.jsonl").read_text(encoding="utf-8").splitlines()
+]
+LAB = Path(synapse_lab.__file__).parent
 
 
 @pytest.fixture(scope="module")

@@ -95,16 +95,16 @@ def migrated(
         yield house, *whole[1:]
 
 
-def attached(house: House) -> dict[str, list[str | None]]:
+def attached(house: House) -> dict[str, list[str]]:
     """Kind, or reason, of each attachment by message; and no blob is in the store but theirs, and none is noted."""
     rows = house.all(tables.attachment)
     files = sorted(path.name for path in (house.folder / "blobs").rglob("*") if path.is_file())
     assert sorted(row["blob"] for row in rows if row["blob"]) == files
     assert house.all(tables.stray_blob) == []
-    found: dict[str, list[str | None]] = {}
+    found: dict[str, list[str]] = {}
     for row in rows:
-        found.setdefault(row["message_id"], []).append(row["reason"] or row["kind"])
-    return {message_id: sorted(map(str, kinds)) for message_id, kinds in found.items()}
+        found.setdefault(row["message_id"], []).append(str(row["reason"] or row["kind"]))
+    return {message_id: sorted(kinds) for message_id, kinds in found.items()}
 
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
