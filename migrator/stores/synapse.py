@@ -32,7 +32,7 @@ from migrator.core.encoding import canonical_json
 from migrator.core.errors import SourceError
 from migrator.core.model import Account, Conversation, Cursor, Device, MessageRow, Quorum
 from migrator.core.settings import SourceSettings
-from migrator.stores import synapse_people, synapse_rows, synapse_running, synapse_schema
+from migrator.stores import synapse_clear, synapse_people, synapse_rows, synapse_running, synapse_schema
 from migrator.stores.identifiers import identifiers
 from migrator.stores.interface import Doubt, KeySlot
 from migrator.stores.source_database import SourceDatabase, raw_rows
@@ -170,6 +170,14 @@ class SynapseStore:
     def doubts(self) -> list[Doubt]:
         """Whether the homeserver runs, what it has not finished, and what is not passed yet."""
         return synapse_running.doubts(self._database)
+
+    def clear_text(self, conversation_ids: Sequence[str]) -> dict[str, int]:
+        """How many messages of some rooms were never encrypted."""
+        return self._database.run(partial(synapse_clear.count, room_ids=conversation_ids))
+
+    def relations(self, conversation_id: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """`m.relates_to` beside the ciphertext of some events, as JSON text."""
+        return self._database.run(partial(synapse_clear.relations, room_id=conversation_id, event_ids=message_ids))
 
     def close(self) -> None:
         """Let go of connections."""
