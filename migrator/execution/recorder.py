@@ -38,6 +38,25 @@ _BEGUN_ANEW = ("stage", "stage-clear", "leftovers", "attachments")
 """Commits that an attempt begun anew does again: they are no progress."""
 
 
+_COUNTED = ("messages", "failures", "held_ms", "commits", "commit_us", "database_errors", "key_calls", "key_us",
+            "key_errors")  # fmt: skip
+_PASS = (
+    tables.shard.update()
+    .where(
+        tables.shard.c.run_id == sa.bindparam("the_run"),
+        tables.shard.c.generation == sa.bindparam("the_generation"),
+        tables.shard.c.shard_no == sa.bindparam("the_shard"),
+        tables.shard.c.token == sa.bindparam("the_token"),
+    )
+    .values(
+        waiting=None,
+        committed_at=sa.bindparam("the_moment"),
+        **{name: tables.shard.c[name] + sa.bindparam(f"add_{name}") for name in _COUNTED},
+    )
+)
+"""The first statement of each transaction, made once: putting it together anew costs more than executing it."""
+
+
 class FencedError(Exception):
     """Another worker holds this shard now: whatever this one still does must not count."""
 
@@ -192,21 +211,28 @@ class Recorder:
     def _pass_fence(
         self, connection: sa.Connection, messages: int, failures: int, database: Metered, keys: Metered
     ) -> None:
-        shard = tables.shard
+        added = {
+            "messages": messages,
+            "failures": failures,
+            "held_ms": round(self.pace.take_held() * 1000),
+            "commits": database.calls,
+            "commit_us": database.microseconds,
+            "database_errors": database.errors,
+            "key_calls": keys.calls,
+            "key_us": keys.microseconds,
+            "key_errors": keys.errors,
+        }
+        assignment = self.assignment
         held = connection.execute(
-            self._held_shard().values(
-                messages=shard.c.messages + messages,
-                failures=shard.c.failures + failures,
-                held_ms=shard.c.held_ms + round(self.pace.take_held() * 1000),
-                waiting=None,
-                committed_at=format_time(datetime.now(UTC)),
-                commits=shard.c.commits + database.calls,
-                commit_us=shard.c.commit_us + database.microseconds,
-                database_errors=shard.c.database_errors + database.errors,
-                key_calls=shard.c.key_calls + keys.calls,
-                key_us=shard.c.key_us + keys.microseconds,
-                key_errors=shard.c.key_errors + keys.errors,
-            )
+            _PASS,
+            {
+                "the_run": assignment.run_id,
+                "the_generation": assignment.generation,
+                "the_shard": assignment.shard_no,
+                "the_token": assignment.token,
+                "the_moment": format_time(datetime.now(UTC)),
+                **{f"add_{name}": number for name, number in added.items()},
+            },
         )
         if held.rowcount != 1:
             raise FencedError

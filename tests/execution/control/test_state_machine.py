@@ -259,7 +259,7 @@ class Controlled(RuleBasedStateMachine):
 
 TestControlled = Controlled.TestCase
 TestControlled.settings = settings(
-    max_examples=8,
+    max_examples=4,
     stateful_step_count=8,
     phases=(Phase.generate,),  # to shrink a failure would take minutes; its steps are short enough to be read
     suppress_health_check=[HealthCheck.too_slow],
