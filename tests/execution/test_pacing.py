@@ -11,7 +11,7 @@ from migrator.core.errors import ExitStatus, KeyDelay, KeyServiceUnavailableErro
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.progress import NoProgress
 from migrator.database import tables
-from migrator.execution import coordinator, status
+from migrator.execution import coordinator, session, status
 from migrator.execution.coordinator import RunOptions
 from migrator.execution.pacing import PATIENCE_SECONDS, Pace, through_delays
 from migrator.keyservices.interface import KeyRefusal
@@ -376,7 +376,7 @@ def test_what_a_worker_waits_for_is_the_runs(bench: Bench, monkeypatch: pytest.M
                 with bench.open() as other:
                     shown.append(status.why_it_waits(other, status.summary(other, None)))
 
-        monkeypatch.setattr(coordinator, "committed", told)
+        monkeypatch.setattr(session, "committed", told)
         campaign.database.boundary = listen
         coordinator.execute(campaign, plan_id, options, progress, NoStop())
     assert shown[0] == "waiting: key service throttled (429)"
