@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import sqlalchemy as sa
-
 from migrator.audit.events import Event
 from migrator.core.envelope import DataKey, associated_data, random_ivs, seal_message
 from migrator.core.export import HistoryEntry
@@ -26,7 +24,6 @@ from migrator.core.gaps import GapCount
 from migrator.core.model import MessageRow
 from migrator.core.outcomes import CLOSED_TO_HISTORY, GapReason, Outcome
 from migrator.core.source_through import covered
-from migrator.database import tables
 from migrator.execution.attaching import counted, stage_attachments
 from migrator.execution.catching_up import stage_shown
 from migrator.execution.claims import settle
@@ -34,7 +31,7 @@ from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_k
 from migrator.execution.pacing import BEGUN_SECONDS
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
-from migrator.execution.showing import Shown, show
+from migrator.execution.showing import Shown, remember, show
 from migrator.execution.small import ending
 from migrator.execution.stage import Stage, Staged
 from migrator.execution.staging import stage_for
@@ -245,30 +242,12 @@ def _finish(
             insert_keys(connection, recorder.campaign, [(work, key.fresh)])
             events = [key_created(work, key.fresh, recorder.assignment.run_id)]
         if work.visible:
-            _remember(connection, recorder, work)
+            remember(connection, recorder, work)
         stage.move(connection)
         shown = replace(shown, attachments=counted(connection, work.conversation_no))
         show(connection, recorder, [shown], events)
         record_refusals(connection, recorder.campaign, refusals, recorder.assignment.run_id)
     recorder.counted([(outcome.value, gaps.opened, gaps.gaps)])
-
-
-def _remember(connection: sa.Connection, recorder: Recorder, work: Work) -> None:
-    """Keep what a visible conversation was, for a rollback of this run alone."""
-    table = tables.conversation
-    row = connection.execute(sa.select(table).where(table.c.conversation_no == work.conversation_no)).one()
-    connection.execute(
-        tables.extension.insert().values(
-            run_id=recorder.assignment.run_id,
-            conversation_no=work.conversation_no,
-            prior_plan_id=row.plan_id,
-            prior_run_id=row.run_id,
-            prior_flipped_at=row.flipped_at,
-            prior_message_count=row.message_count,
-            prior_gap_count=row.gap_count,
-            prior_source_through=row.source_through,
-        )
-    )
 
 
 def _is_unaccounted(recorder: Recorder, work: Work) -> bool:

@@ -57,8 +57,8 @@ class Pace:
     def wait(self, look: Callable[[], None], *, patience: float | None = None) -> None:
         """Return when all that was spent is paid for, and nothing throttles the run.
 
-        `look` sets `rate` and `throttled` anew, and raises where the run is to stop. `PutOffError`: it takes longer than
-        `patience`; raised as soon as that is known.
+        `look` sets `rate` and `throttled` anew, and raises where the run is to stop. `PutOffError` where it takes
+        longer than `patience`, as soon as that is known.
         """
         began = self.monotonic()
         while (left := self._settle()) > 0 or self.throttled:

@@ -52,6 +52,24 @@ def show(connection: sa.Connection, recorder: Recorder, shown: Sequence[Shown], 
     outbox.record(connection, [*events, *rewrapped], actor=recorder.campaign.actor, now=now)
 
 
+def remember(connection: sa.Connection, recorder: Recorder, work: Work) -> None:
+    """Keep what a visible conversation was, for a rollback of this run alone."""
+    table = tables.conversation
+    row = connection.execute(sa.select(table).where(table.c.conversation_no == work.conversation_no)).one()
+    connection.execute(
+        tables.extension.insert().values(
+            run_id=recorder.assignment.run_id,
+            conversation_no=work.conversation_no,
+            prior_plan_id=row.plan_id,
+            prior_run_id=row.run_id,
+            prior_flipped_at=row.flipped_at,
+            prior_message_count=row.message_count,
+            prior_gap_count=row.gap_count,
+            prior_source_through=row.source_through,
+        )
+    )
+
+
 def _event(shown: Shown, run_id: str) -> Event:
     sealed, gaps = shown.attachments
     attachments = {"attachments": sealed, "attachment_gaps": gaps} if sealed or gaps else {}

@@ -1,6 +1,8 @@
 """A run that is held back for hours: what its workers have in their hands meanwhile, and what they know afterwards."""
 
 import sys
+import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,11 +27,7 @@ LONG = 900.0
 
 def functions() -> set[str]:
     """In the middle of which the caller is."""
-    frame, found = sys._getframe(1), set()
-    while frame is not None:
-        found.add(frame.f_code.co_name)
-        frame = frame.f_back
-    return found
+    return {frame.f_code.co_name for frame, _ in traceback.walk_stack(None)}
 
 
 class Night:
@@ -111,13 +109,13 @@ def test_a_slow_pace_does_not_hold_what_is_opened(tmp_path: Path) -> None:
     """A page that would have to wait for minutes is not opened before."""
     bench = bench_of(tmp_path, 2500)
     inside: set[str] = set()
+    now = 0.0
 
     def sleep(seconds: float) -> None:
         nonlocal now
         now += max(seconds, 0.001)  # what is too little to move a float would never end
         inside.update(functions())
 
-    now = 0.0
     with bench.open() as campaign:
         engine = InlineEngine(campaign, Pace(monotonic=lambda: now, sleep=sleep))
         assert run_in(campaign, bench.plan().plan_id, engine=engine, max_rate="10000/h").state is RunState.COMPLETED
@@ -167,7 +165,7 @@ def test_while_it_waits_no_error_keeps_what_was_opened(monkeypatch: pytest.Monke
         return "done"
 
     assert through_delays(action, lambda *_: during.append(sys.exception()), commits=lambda: 0) == "done"
-    monkeypatch.setattr(patience.time, "sleep", lambda _: during.append(sys.exception()))
+    monkeypatch.setattr(time, "sleep", lambda _: during.append(sys.exception()))
     errors[:] = [OSError("away"), OSError("away")]
     assert patience.persist(action, OSError) == "done"
     errors[:] = [OSError("away")]
