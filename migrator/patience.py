@@ -43,7 +43,7 @@ def patiently(
             pause = max(wait, at_least(error))
             if time.monotonic() + pause > deadline:
                 raise
-            time.sleep(pause)
+        time.sleep(pause)  # here the error is gone, and what its traceback held
     raise AssertionError("the waits never end")
 
 
@@ -69,7 +69,7 @@ def persist(
             if failures >= ATTEMPTS:
                 raise
             told(error)
-            time.sleep(drawn(_FIRST_WAIT * 2 ** (failures - 1)))
+        time.sleep(drawn(_FIRST_WAIT * 2 ** (failures - 1)))  # here the error is gone, and what its traceback held
 
 
 def _waits() -> Iterator[float]:

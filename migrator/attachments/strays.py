@@ -11,7 +11,7 @@ A store of blobs does not commit together with the database, so every blob is no
 4. `sweep` removes what is doomed from the store, then its note. Killed in between, it does the same again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -51,14 +51,18 @@ def doom(connection: sa.Connection, campaign: Campaign, *conditions: sa.ColumnEl
     connection.execute(table.delete().where(*conditions))
 
 
-def abandon(campaign: Campaign, run_id: str) -> None:
-    """Doom what a run has noted and not shown: none of the writers that noted it can commit any more."""
+def abandon(campaign: Campaign, run_id: str, fence: Callable[[sa.Connection], None] = lambda _: None) -> None:
+    """Doom what a run has noted and not shown: none of the writers that noted it can commit any more.
+
+    `fence` raises in the transaction where the caller may not say so.
+    """
     table = tables.stray_blob
     waiting = sa.and_(table.c.run_id == run_id, table.c.doomed.is_(False))
     with campaign.database.read() as connection:
         if connection.scalar(sa.select(table.c.blob).where(waiting).limit(1)) is None:
             return
     with campaign.database.write("strays-abandoned") as connection:
+        fence(connection)
         connection.execute(table.update().where(waiting).values(doomed=True))
 
 

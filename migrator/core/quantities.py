@@ -15,6 +15,11 @@ def per_second(rate: str) -> float:
     return float(match[1]) / _PER_SECOND[match[2]]
 
 
+def rate_text(events: float) -> str:
+    """So many events a second as `per_second` reads them, to a thousandth of one; slow ones to that of one an hour."""
+    return f"{events:.3f}/s" if events >= 1 else f"{max(events * 3600, 0.001):.3f}/h"
+
+
 class Share:
     """A number of items, or a percentage of them."""
 

@@ -56,8 +56,9 @@ class Queue:
 
     @property
     def at_work(self) -> int:
-        """How many workers have something to do, or will at once."""
-        return min(self._workers, self._room, len(self._working) + len(self._waiting))
+        """How many workers have something to do, or will at once. Fewer that were wanted since: when these are done."""
+        room = max(self._room, len(self._working))
+        return min(self._workers, room, len(self._working) + len(self._waiting))
 
     @property
     def deserted(self) -> bool:

@@ -23,6 +23,7 @@ from migrator.database.bulk import chunks, insert_rows
 from migrator.execution.attaching import Attached, Stretch, attach, counted
 from migrator.execution.claims import CLAIM_COLUMNS, At, Made, Rehearsed, claim_rows, holders_of, settle
 from migrator.execution.keys import WrappedKey, in_place, insert_keys, key_created, load_key, make_keys
+from migrator.execution.pacing import HELD_SECONDS
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import GAP_COLUMNS, MESSAGE_COLUMNS, Sealed, count, gap_key, seal_page, storable
 from migrator.execution.showing import Shown, show
@@ -62,6 +63,7 @@ def rewrap_long(recorder: Recorder, material: Material, work: Work) -> None:
     ring = material.rings.get(work.conversation_id, {})
     limit = -(-recorder.campaign.settings.execution.page_size // PAGE_MESSAGES) * PAGE_MESSAGES
     while True:
+        recorder.take_turn(patience=HELD_SECONDS)
         rows = recorder.campaign.store.page(work.conversation_id, position.cursor, limit)
         if not storable(rows) or _taken(recorder, work, rows):
             _end(recorder, material, replace(ending(work, Outcome.FAILED_SOURCE), partial=True))

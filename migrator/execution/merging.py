@@ -28,6 +28,7 @@ from migrator.execution.attaching import counted, stage_attachments
 from migrator.execution.catching_up import stage_shown
 from migrator.execution.claims import settle
 from migrator.execution.keys import WrappedKey, insert_keys, key_created, load_key, make_keys
+from migrator.execution.pacing import BEGUN_SECONDS
 from migrator.execution.recorder import Ending, Recorder
 from migrator.execution.sealing import gap_key, storable
 from migrator.execution.showing import Shown, remember, show
@@ -144,6 +145,7 @@ def _stage_source(recorder: Recorder, stage: Stage, ring: KeyRing, work: Work, k
     """Walk the source; False where it can't be accounted for."""
     seen = 0
     for rows in source_pages(recorder, work):
+        recorder.take_turn(patience=BEGUN_SECONDS)
         if not storable(rows) or not _stage_page(recorder, stage, ring, work, key, rows):
             return False
         seen += len(rows)

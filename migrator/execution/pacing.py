@@ -2,8 +2,9 @@
 
 The limit stands in the run's row, with the number of workers that share it, and is read with every fence; so whoever
 changes the row changes the pace of a run that is at work. While the run is `throttled` there, nothing is begun. A
-worker pays for what it has committed by waiting before the next commit, with no transaction open, and looks every
-second whether the limit changed or the run is to stop.
+worker pays for what it has committed by waiting before it opens anything more, with no transaction open, and looks
+every second whether the limit changed or the run is to stop. What is opened does not wait for its commit; whoever is in
+the middle of long work waits for a moment, and else lets go of it (`PutOffError`).
 """
 
 import time
@@ -22,6 +23,14 @@ _CREDIT_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 600.0
 """How long a key service may throttle a worker without a commit in between."""
 _LONGEST_WAIT: Final = 60.0
+HELD_SECONDS: Final = 60.0
+"""How long a worker waits with keys in its hands before it lets go of them."""
+BEGUN_SECONDS: Final = 600.0
+"""The same where letting go of them loses work."""
+
+
+class PutOffError(Exception):
+    """What was begun would have to wait for too long: it is decided and opened anew when it may go on."""
 
 
 class Pace:
@@ -34,7 +43,7 @@ class Pace:
         """This worker's messages a second; None: as fast as it can."""
         self.throttled = False
         """Whether nothing may be begun at the moment."""
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._sleep = sleep
         self._owed = 0.0
         self._at = monotonic()
@@ -45,23 +54,27 @@ class Pace:
         self._settle()
         self._owed += messages
 
-    def wait(self, look: Callable[[], None]) -> None:
+    def wait(self, look: Callable[[], None], *, patience: float | None = None) -> None:
         """Return when all that was spent is paid for, and nothing throttles the run.
 
-        `look` sets `rate` and `throttled` anew, and raises where the run is to stop.
+        `look` sets `rate` and `throttled` anew, and raises where the run is to stop. `PutOffError` where it takes
+        longer than `patience`, as soon as that is known.
         """
+        began = self.monotonic()
         while (left := self._settle()) > 0 or self.throttled:
+            if patience is not None and self.monotonic() - began + max(left, 0.0) >= patience:
+                raise PutOffError
             self._sleep(LOOK_SECONDS if self.throttled else min(left, LOOK_SECONDS))
             self._settle()  # at the rate of before
             look()
 
     def hold(self, seconds: float, look: Callable[[], None]) -> None:
         """Wait out what a service asked for; it counts as time in which nothing could be done."""
-        began = self._monotonic()
-        while (left := began + seconds - self._monotonic()) > 0:
+        began = self.monotonic()
+        while (left := began + seconds - self.monotonic()) > 0:
             self._sleep(min(left, LOOK_SECONDS))
             look()
-        self._held += self._monotonic() - began
+        self._held += self.monotonic() - began
 
     def take_held(self) -> float:
         """Seconds that were held up since the last time this was asked."""
@@ -70,7 +83,7 @@ class Pace:
 
     def _settle(self) -> float:
         """Count the time that went by; the seconds that are still owed."""
-        now = self._monotonic()
+        now = self.monotonic()
         passed, self._at = now - self._at, now
         if self.rate is None:
             self._owed = 0.0
@@ -97,5 +110,7 @@ def through_delays(action: Callable[[], T], hold: Callable[[str, float], None], 
             seconds = error.retry_after or drawn(min(2.0**failures, _LONGEST_WAIT))
             if waited + seconds > PATIENCE_SECONDS:
                 raise
-            failures, waited = failures + 1, waited + seconds
-            hold(error.message, seconds)
+            why = error.message
+        # Here the error is gone, and with its traceback all that was opened when it was raised.
+        failures, waited = failures + 1, waited + seconds
+        hold(why, seconds)

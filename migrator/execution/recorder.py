@@ -106,10 +106,8 @@ class Recorder:
     def transaction(self, label: str, *, messages: int = 0, failures: int = 0) -> Iterator[sa.Connection]:
         """A write transaction behind the fence, which also counts its messages and failures for the coordinator.
 
-        Where the run is paced, one with messages waits until those of before are paid for; while it is throttled, each.
+        It does not wait: what it writes was opened already (`take_turn`).
         """
-        if messages or self.pace.throttled:
-            self.pace.wait(self.look)
         found = self.campaign.database.meter.take(), self.campaign.key_services.meter.take()
         try:
             with self.campaign.database.write(label) as connection:
@@ -122,12 +120,15 @@ class Recorder:
         self.commits += label not in _BEGUN_ANEW
         self.pace.spend(messages)
 
-    def take_turn(self, *, look: bool = False) -> None:
-        """Wait while the run is throttled: before anything is opened that would have to be held until then."""
+    def take_turn(self, *, look: bool = False, patience: float | None = None) -> None:
+        """Wait until all is paid for and nothing throttles the run, before anything is opened.
+
+        `PutOffError` where it takes longer than `patience`: for whoever has decided or opened something before.
+        """
         if not self.dry:
             if look:
                 self.look()
-            self.pace.wait(self.look)
+            self.pace.wait(self.look, patience=patience)
 
     def hold(self, why: str, seconds: float) -> None:
         """Wait because a service asked for it, and let others know why."""

@@ -10,6 +10,7 @@ from migrator.core.clock import parse_time
 from migrator.core.errors import ExitStatus, UsageError
 from migrator.core.lifecycle import RunState, StopReason
 from migrator.core.outcomes import Outcome
+from migrator.core.quantities import rate_text
 from migrator.core.run_limits import UNLIMITED, RunLimits
 from migrator.database import tables
 from migrator.execution.assignment import OutcomeCount, Retry
@@ -124,9 +125,16 @@ def find(connection: sa.Connection, run_id: str | None) -> Run:
         stop_detail=row.stop_detail,
         waiting=row.waiting,
         max_rate=row.max_rate,
-        limits=RunLimits.from_json(row.limits or "{}"),
+        limits=_limits(row.limits, row.max_rate),
         held_seconds=row.held_ms / 1000,
         lease_token=row.lease_token,
         seen_at=parse_time(row.seen_at) if row.seen_at else None,
         retry=Retry(run_id=row.retry_of, outcomes=tuple(row.retry_outcomes.split())) if row.retry_of else None,
     )
+
+
+def _limits(text: str | None, rate: float | None) -> RunLimits:
+    """Of a run that was begun before limits were kept as they were given, its pace alone is known, as a figure."""
+    if text is not None:
+        return RunLimits.from_json(text)
+    return UNLIMITED if rate is None else RunLimits(max_rate=rate_text(rate))

@@ -163,7 +163,7 @@ class Session:
             stopping.aborting(self.campaign, run, by="panic_flag_file")
             self.detail = f"panic flag file: {seen.verdict.panic}"
             return StopReason.ABORTED
-        if seen.told is None and seen.verdict.critical is not None:
+        if seen.told is None and self.stopping is None and seen.verdict.critical is not None:
             self.detail = seen.verdict.critical
             return StopReason.CRITICAL_LOAD
         return seen.told
@@ -208,7 +208,7 @@ class Session:
         worked = Worked(
             seconds=time.monotonic() - self.began, held_seconds=self.held_seconds, messages=self.done.messages
         )
-        self._sweep(run)
+        self._sweep(run, lease)
         with self.campaign.database.read() as connection:
             found = summary_of(connection, run, worked)
         if found.pending == 0 and self.error is None:
@@ -229,11 +229,20 @@ class Session:
         with self.campaign.database.read() as connection:
             return summary_of(connection, runs.find(connection, run.run_id))
 
-    def _sweep(self, run: Run) -> None:
-        """Remove blobs of attachments that nothing shows; where their store is away, they stay noted for later."""
-        strays.abandon(self.campaign, run.run_id)
+    def _sweep(self, run: Run, lease: Lease) -> None:
+        """Remove blobs of attachments that nothing shows; where their store is away, they stay noted for later.
+
+        Not where the lease is another's: what is noted may be what the workers of that one are writing.
+        """
+
+        def fence(connection: sa.Connection) -> None:
+            leases.require(connection, self.campaign.name, lease, hint="`migrator status` shows who has it")
+
         try:
+            strays.abandon(self.campaign, run.run_id, fence)
             strays.sweep(self.campaign)
+        except LeaseHeldError as error:
+            self.progress.note(f"blobs that nothing shows are for somebody else: {error.message}")
         except BlobsUnavailableError as error:
             self.progress.note(f"blobs that nothing shows stay for now: {error.message}")
 
@@ -247,7 +256,7 @@ class Session:
             leases.require(connection, self.campaign.name, lease, hint="`migrator abort` goes on where it was left")
 
         half_done.remove(self.campaign, run.run_id, fence)
-        self._sweep(run)
+        self._sweep(run, lease)
         runs.stop(self.campaign, run, StopReason.ABORTED, worked, detail=detail)
 
     def budget(self, run: Run) -> int:

@@ -22,7 +22,7 @@ from migrator.execution.assignment import Assignment, ShardResult
 from migrator.execution.deciding import PlannedItem, decide_items, planned_skips
 from migrator.execution.long import rewrap_long
 from migrator.execution.merging import merge
-from migrator.execution.pacing import Pace, through_delays
+from migrator.execution.pacing import HELD_SECONDS, Pace, PutOffError, through_delays
 from migrator.execution.recorder import (
     AuthorizationsChangedError,
     Ending,
@@ -41,6 +41,8 @@ _BATCH = 1000
 """Conversations that are decided at once."""
 _SKIPS = 5000
 """Planned skips in one transaction."""
+_STALE_SECONDS = 300.0
+"""How long decisions stand: grants expire, and accounts are locked, also while a run is held back."""
 
 
 def work_through(
@@ -86,10 +88,11 @@ class _Worker:
         membership = None if cohort is None else Membership(self.campaign, cohort)
         self.facts = FactsReader(self.campaign, self.assignment.watermarks, membership)
         self.exports.pending_refusals.clear()
-        self.recorder.take_turn(look=True)
+        self._await_turn(look=True)
         if self.assignment.dry_run:
             self.recorder.result.counts.clear()
         for skips in self._planned_skips():
+            self._await_turn()
             self._end(skips)
         for batch in self._pending():
             while not self._try(batch):
@@ -217,9 +220,14 @@ class _Worker:
     # --- opening ---
 
     def _try(self, batch: Sequence[PlannedItem]) -> bool:
-        """Carry a batch through; False where authorisations changed on the way and the rest must be decided again."""
+        """Carry a batch through; False where the rest must be decided again.
+
+        As authorisations changed on the way, or as it was held back for so long that others may have.
+        """
         if not batch:
             return True
+        self._await_turn()
+        decided_at = self.recorder.pace.monotonic()
         with self.campaign.database.read() as connection:
             if self.recorder.observe_authorizations(connection):
                 self.facts.forget()
@@ -230,12 +238,29 @@ class _Worker:
                 outcome = Outcome.REWRAPPED.value
                 self.recorder.counted([(work.closed or outcome, work.conversation.messages, 0) for work in works])
                 return True
-            for unit in units(works, self.campaign.settings.execution.page_size):
-                self.recorder.take_turn()
+            for number, unit in enumerate(units(works, self.campaign.settings.execution.page_size)):
+                self.recorder.take_turn(patience=HELD_SECONDS)
+                if number and self.recorder.pace.monotonic() - decided_at >= _STALE_SECONDS:
+                    return self._put_off()
                 self._rewrap(unit)
         except AuthorizationsChangedError:
             return False
+        except PutOffError:
+            return self._put_off()
         return True
+
+    def _put_off(self) -> bool:
+        """Forget what is known of accounts and grants: the rest of the batch is decided anew."""
+        self.facts.forget()
+        return False
+
+    def _await_turn(self, *, look: bool = False) -> None:
+        """Wait while the run is held back; where that takes long, without keys that were opened before."""
+        try:
+            self.recorder.take_turn(look=look, patience=HELD_SECONDS)
+        except PutOffError:
+            self.exports.let_go()
+            self.recorder.take_turn()
 
     def _record_decided(self, endings: Sequence[Ending]) -> None:
         if endings and not self.assignment.dry_run:

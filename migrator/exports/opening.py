@@ -118,6 +118,11 @@ class ExportReader:
             if export.kind is ExportKind.HISTORY and export.refused is None:
                 yield from self._history.pages(connection, export, conversation_id)
 
+    def let_go(self) -> None:
+        """Forget what was opened and the keys that open more, while nothing is opened for long."""
+        self._kept.clear()
+        self._unsealer.let_go()
+
     @property
     def pending_refusals(self) -> list[ExportRefusal]:
         """What `history` met since the caller last emptied the list."""

@@ -97,6 +97,10 @@ class Unsealer:
         self._campaign = campaign
         self._keys: dict[str, RecipientPrivateKey] = {}
 
+    def let_go(self) -> None:
+        """Forget the recipient keys; they are unwrapped again when something is to be opened."""
+        self._keys.clear()
+
     def parts(
         self, connection: sa.Connection, export: SealedExport, only: Collection[int] | None = None
     ) -> Iterator[tuple[int, bytes | None]]:

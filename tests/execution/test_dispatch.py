@@ -97,6 +97,22 @@ def test_one_more_than_workers_is_handed_out(tmp_path: Path) -> None:
     assert pool.shut
 
 
+def test_fewer_workers_share_when_the_others_are_done(tmp_path: Path) -> None:
+    """Told to keep to one worker while three are at work: all three go on sharing the limit until they have ended."""
+    engine = Pools(4)
+    queue = queue_of(tmp_path, 5, engine)
+    queue.most = 3
+    queue.step(paused=False)
+    (pool,) = engine.made
+    queue.most = 1
+    assert queue.at_work == 3
+    for place, left in ((0, 2), (1, 1), (2, 1)):
+        pool.end(place)
+        queue.step(paused=False)
+        assert queue.at_work == left
+    queue.close()
+
+
 def test_what_comes_back_unfinished_goes_out_under_a_higher_token(tmp_path: Path) -> None:
     """Whoever held it before is fenced off."""
     engine = Pools(1)

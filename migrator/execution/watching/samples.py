@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from migrator.core.clock import format_time, parse_time
 from migrator.core.estimate import WINDOW, Sample
-from migrator.core.plan import EXTEND, REWRAP
 from migrator.database import tables
+from migrator.execution import runs
+from migrator.execution.retrying import is_for_run
 from migrator.execution.runs import Run, Worked
 
 EVERY_SECONDS: Final = 5.0
@@ -33,8 +34,7 @@ def begin_session(connection: sa.Connection, run_id: str, generation: int, commi
     `committed_at`: the last commit that the shards of before knew of, which are forgotten with them.
     """
     run = tables.run
-    plan_id = connection.scalar(sa.select(run.c.plan_id).where(run.c.run_id == run_id))
-    expected, left = _expected(connection, str(plan_id), run_id)
+    expected, left = _expected(connection, runs.find(connection, run_id))
     now = datetime.now(UTC)
     values: dict[str, int | str] = {
         "expected": expected,
@@ -91,10 +91,10 @@ def so_far(connection: sa.Connection, run: Run) -> Worked | None:
     return Worked(seconds=seconds, held_seconds=newest.held_seconds, messages=newest.messages)
 
 
-def _expected(connection: sa.Connection, plan_id: str, run_id: str) -> tuple[int, int]:
-    """Messages that a plan has moved, and those of them that are neither dealt with nor under way."""
-    planned, item, progress = tables.plan_item, tables.item, tables.progress
-    work = (planned.c.plan_id == plan_id, planned.c.decision.in_((REWRAP, EXTEND)))
+def _expected(connection: sa.Connection, run: Run) -> tuple[int, int]:
+    """Messages that a run is to move, and those of them that are neither dealt with nor under way."""
+    planned, item, progress, run_id = tables.plan_item, tables.item, tables.progress, run.run_id
+    work = (planned.c.plan_id == run.plan_id, is_for_run(run.retry))
     expected = connection.scalar(sa.select(sa.func.sum(planned.c.messages)).where(*work)) or 0
     done = sa.and_(item.c.run_id == run_id, item.c.conversation_no == planned.c.conversation_no)
     left = connection.scalar(

@@ -161,6 +161,19 @@ def test_limits_are_kept_over_resume_unless_given_anew(bench: Bench) -> None:
     ]  # fmt: skip
 
 
+def test_the_pace_of_a_run_from_before_limits_were_kept(bench: Bench) -> None:
+    """Shown, not lost when another limit changes, and taken away like any other."""
+    bench.run(max_duration="0.001s")
+    with bench.database() as connection:
+        connection.execute(tables.run.update().values(limits=None, max_rate=0.25))
+    with bench.open() as campaign:
+        assert control.limits(campaign, None).limits == {"max_rate": "900.000/h"}
+        control.throttle(campaign, None, {"workers": "1"})
+        assert bench.all(tables.run)[0]["max_rate"] == 0.25
+        assert control.throttle(campaign, None, {"max_rate": "off"}).changes == {"max_rate": ("900.000/h", "off")}
+    assert bench.all(tables.run)[0]["max_rate"] is None
+
+
 # --- a run at work ---
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from migrator import lease
+from migrator.attachments import strays
 from migrator.campaign import Campaign
 from migrator.core.clock import format_time
 from migrator.core.errors import ExitStatus, GateError, LeaseHeldError, MigratorError, UsageError
@@ -194,3 +195,20 @@ def test_who_has_been_overtaken_finds_out(bench: Bench) -> None:
             run_in(campaign, plan)
     assert ended.value.exit_status is ExitStatus.LEASE_HELD
     complete(bench)
+
+
+def test_who_has_been_overtaken_leaves_blobs_alone(bench: Bench) -> None:
+    """What is noted may be what the other's workers are writing: it is theirs to take away."""
+    plan = bench.plan().plan_id
+
+    def overtake(other: Campaign) -> None:
+        control.unlock(other, None, force=True, confirm="bench")
+        run_id = bench.all(tables.run)[0]["run_id"]
+        with other.database.write("test") as connection:
+            strays.note(connection, other, run_id, ["00" * 16])
+
+    with bench.open() as other, bench.open() as campaign:
+        campaign.database.boundary = once("unit", lambda: overtake(other))
+        with pytest.raises(LeaseHeldError):
+            run_in(campaign, plan)
+    assert [row["doomed"] for row in bench.all(tables.stray_blob)] == [False]

@@ -91,3 +91,17 @@ def test_the_time_of_the_last_commit_survives_the_shards(bench: Bench) -> None:
     assert parse_time(committed) >= before
     bench.resume(stop=StopAfter(0))
     assert bench.all(tables.run)[0]["committed_at"] >= committed
+
+
+def test_a_retry_expects_what_it_opens(bench: Bench) -> None:
+    """Of the plan's work only what failed in the other run: the time left is not that of all the rest."""
+    bench.source("UPDATE message SET message_id = CAST(message_id AS BLOB) WHERE inbox_id = 'in-bob'")
+    failed = bench.run().run_id
+    bench.source("UPDATE message SET message_id = CAST(message_id AS TEXT)")
+    bench.account("erin")
+    name = bench.thread("erin", "x")
+    bench.messages(name, range(5))
+    bench.keys("erin", [name])
+    done = bench.run(retry_failed=failed)
+    row = next(row for row in bench.all(tables.run) if row["run_id"] == done.run_id)
+    assert (row["expected"], row["earlier"]) == (5, 0)
