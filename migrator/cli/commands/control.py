@@ -22,7 +22,7 @@ _run = click.argument("run", required=False, metavar="[RUN]", type=RUN)
     statuses=_STATUSES,
     examples=(
         ("migrator pause", "let the latest run rest at its next checkpoint"),
-        ("migrator resume", "and have it go on"),
+        ("migrator pause run-20260508T000000Z-1a2b3c4d", "the same of one by its id"),
     ),
 )
 @_run
