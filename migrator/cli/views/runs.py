@@ -85,13 +85,6 @@ def _lines(summary: RunSummary, why: str) -> list[str]:
     if summary.pending:
         lines.append(f"{counted(summary.pending, 'conversation')} still to do")
     lines.append(f"{summary.messages_per_second:,.0f} messages/s, {duration(summary.elapsed_seconds)} of work")
-    arrived = summary.arrivals
-    if arrived is not None and arrived.conversations:
-        lines.append(
-            f"newer than their flip: {counted(arrived.messages, 'message')} of "
-            f"{counted(arrived.conversations, 'conversation')}, as plan {arrived.plan_id} counted; "
-            "`migrator plan` counts again"
-        )
     if summary.limits:
         limits = (f"{name.replace('_', '-')} {text}" for name, text in summary.limits.items())
         lines.append(f"limits: {', '.join(limits)}")

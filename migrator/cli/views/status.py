@@ -43,11 +43,26 @@ def watched(summary: RunSummary, found: Watched, *, why: str, width: int = WIDTH
         lines=[
             *_wrapped("run", summary.run_id, width),
             *_wrapped("plan", summary.plan_id, width),
+            *_scope(summary, width),
             *_wrapped("state", _state(summary, found, why), width),
             *_told(summary, found, width),
+            *_arrived(summary, width),
             *counts_table(summary, width),
         ],
     )
+
+
+def _scope(summary: RunSummary, width: int) -> Iterator[str]:
+    if summary.retry_of is not None:
+        yield from _wrapped("retries", f"opens only what failed in run {summary.retry_of}", width)
+
+
+def _arrived(summary: RunSummary, width: int) -> Iterator[str]:
+    arrived = summary.arrivals
+    if arrived is not None and arrived.conversations:
+        what = f"{counted(arrived.messages, 'message')} of {counted(arrived.conversations, 'conversation')}"
+        who = f"as plan {arrived.plan_id} counted; `migrator plan` counts again"
+        yield from _wrapped("waiting", f"newer than their flip: {what}, {who}", width)
 
 
 def not_begun(found: Watched, *, width: int = WIDTH) -> View:
