@@ -105,7 +105,8 @@ def stage_attachments(
 ) -> bool:
     """Seal the attachments of messages that were staged, and stage their rows; the latest word on a message counts.
 
-    `closed`: places that are gaps whatever was staged there before: attachments of that go with it. Whether there are any, also in a dry run, which stages nothing.
+    `closed`: places that are gaps whatever was staged there before; what that had attached goes with it. Whether there
+    are any, also in a dry run, which stages nothing.
     """
     stretch = Stretch(work, None if recorder.dry else key, rows, results)
     attached = attach(recorder, [stretch], staged=True)

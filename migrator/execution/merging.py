@@ -3,8 +3,8 @@
 1. History entries of exports are sealed and staged in `migrator_addition`, first come first kept.
 2. The source is walked in order. A message that has a server row already is passed over; one that opens is staged,
    and takes the place of a staged entry of the same time and id; one that does not is a gap, unless an entry by the
-   same sender fills it (another sender's does not: `unverified_sender`). What is redacted or replayed no entry fills. What an
-   entry that fills nothing had attached goes with it.
+   same sender fills it (another sender's does not: `unverified_sender`). What is redacted or replayed no entry fills.
+   What an entry that fills nothing had attached goes with it.
 3. The Merkle root is taken over the whole conversation, source and staged entries merged in message order.
    A message with a server row that the source has taken back since is staged as gap `redacted` in its place.
 4. Attachments of messages that are shown already are staged, if nobody looked at them before (`catching_up`).

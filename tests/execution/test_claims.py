@@ -188,10 +188,11 @@ def test_an_entry_that_fills_nothing_leaves_no_attachment(tmp_path: Path) -> Non
     bench.rooms.change(ROOM, "$11", (*rows[1][:3], None, *rows[1][4:7], True, *rows[1][8:]))
     bench.rooms.add(ROOM, copy_of(rows[2], 50), copy_of(Sending().row(60, b"?"), 60))
     bench.hand_over(sending.entry())
+    kept = ("$11", 11, ALICE), ("$copy50", 50, ALICE), ("$copy60", 60, MALLORY), ("$own", 70, ALICE)
     copies = [
         {"conversation_id": ROOM, "message_id": name, "sender_id": sender, "sent_at": at, "content_type": EVENT_TYPE,
          "content": event(encrypted_file(media, f"file{at}", b"%d" % at)).decode()}
-        for name, at, sender in (("$11", 11, ALICE), ("$copy50", 50, ALICE), ("$copy60", 60, MALLORY), ("$own", 70, ALICE))
+        for name, at, sender in kept
     ]  # fmt: skip
     bench.history(ALICE, copies)
     bench.run()

@@ -1,6 +1,7 @@
 """Key rings out of many exports stay bounded, whoever hands in how many."""
 
 from collections import Counter
+from collections.abc import Hashable
 
 from migrator.exports.rings import MAX_CANDIDATES, MAX_TOGETHER, GatheredRings
 
@@ -20,7 +21,7 @@ def test_one_account_neither_floods_a_slot_nor_keeps_others_out() -> None:
 def test_the_same_key_again_uses_nothing_up() -> None:
     """An account whose exports repeat what is there keeps its room for what is new."""
     gathered = GatheredRings(["!room"], dict)
-    same = {"session": [b"%d" % number for number in range(MAX_TOGETHER)]}
+    same: dict[Hashable, list[bytes]] = {"session": [b"%d" % number for number in range(MAX_TOGETHER)]}
     for _ in range(100):
         gathered.add_ring("!room", same, "@alice:x")
     gathered.add_ring("!room", {"session": [b"new"]}, "@alice:x")
