@@ -15,6 +15,7 @@ The rules, in the order of `SkipReason` (command-line contract, "Outcomes of a c
 6. Something of the owner's (in a shared room: of anybody's in the quorum) must cover one of its messages.
 7. `any_participant`: one member for whom nothing of this stands against it, and who exported, is enough. Otherwise the
    reason of the member who came furthest after granting decides; where nobody granted, the first reason in the order.
+8. Only exports of accounts for whom nothing of this stands against it may be used, whoever else opened the room.
 """
 
 from dataclasses import dataclass
@@ -198,6 +199,20 @@ def _any_participant(pattern: Pattern) -> SkipReason | None:
     if granted:
         return max(granted, key=SKIP_ORDER.__getitem__)
     return min(reached, key=SKIP_ORDER.__getitem__)
+
+
+def usable_exporters(facts: ConversationFacts, policy: Policy, now: datetime) -> tuple[str, ...]:
+    """The accounts whose exports may be used for a conversation that may be opened, in order: the owner's alone, or of
+    a shared room those of members who fulfil their part."""
+    if facts.owner_id is not None:
+        return (facts.owner_id,)
+    return tuple(
+        sorted(
+            member.account.account_id
+            for member in facts.accounts
+            if member.account.account_id in facts.exporters and account_reason(member, policy, now) is None
+        )
+    )
 
 
 def account_reason(facts: AccountFacts, policy: Policy, now: datetime) -> SkipReason | None:
