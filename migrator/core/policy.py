@@ -201,20 +201,6 @@ def _any_participant(pattern: Pattern) -> SkipReason | None:
     return min(reached, key=SKIP_ORDER.__getitem__)
 
 
-def usable_exporters(facts: ConversationFacts, policy: Policy, now: datetime) -> tuple[str, ...]:
-    """The accounts whose exports may be used for a conversation that may be opened, in order: the owner's alone, or of
-    a shared room those of members who fulfil their part."""
-    if facts.owner_id is not None:
-        return (facts.owner_id,)
-    return tuple(
-        sorted(
-            member.account.account_id
-            for member in facts.accounts
-            if member.account.account_id in facts.exporters and account_reason(member, policy, now) is None
-        )
-    )
-
-
 def account_reason(facts: AccountFacts, policy: Policy, now: datetime) -> SkipReason | None:
     """The first reason why this account does not fulfil its part of the quorum; None if it does."""
     account = facts.account

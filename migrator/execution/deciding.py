@@ -9,7 +9,9 @@ from migrator.campaign import Campaign
 from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome, SkipReason
 from migrator.core.plan import is_work
-from migrator.core.policy import decide, usable_exporters
+from migrator.core.policy import decide
+from migrator.core.source_through import withheld_by
+from migrator.core.usable_exports import usable_exporters
 from migrator.database import tables
 from migrator.database.bulk import chunks
 from migrator.execution.recorder import Ending
@@ -174,6 +176,7 @@ def _work(
         visible=item.visible,
         partial=item.conversation_no in partial,
         closed=closed,
+        withheld=withheld_by(gathered.facts.exporters - set(usable)) if conversation.owner_id is None else 0,
     )
 
 

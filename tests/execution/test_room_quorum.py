@@ -1,9 +1,11 @@
 """Whose keys open a room that one member's grant opens: those of members who granted, and nobody else's (G1)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from migrator.database import tables
 from tests.execution.bench import NOW
 from tests.execution.room_bench import RoomBench
 from tests.support.megolm import ALICE, MALLORY, ROOM, Sending
@@ -44,3 +46,28 @@ def test_a_later_withdrawal_is_no_mismatch(tmp_path: Path) -> None:
     assert bench.shown() == {"$10", "$11", "$20", "$21"}
     bench.answer(MALLORY, "withdraw", decided_at=NOW)
     assert bench.verify().ok
+
+
+def test_a_later_grant_brings_what_was_withheld(tmp_path: Path) -> None:
+    """The export was there before: the next plan finds that it may be used by now, and the one after that nothing."""
+    bench = RoomBench(tmp_path, execution={"max_gap_fraction": 1.0, "page_size": 1000, "max_failures": "100%"})
+    bench.notice(MALLORY)
+    alices, others = Sending(), Sending()
+    bench.send(alices, range(10, 12))
+    bench.send(others, range(20, 22))
+    bench.hand_over(others.entry(), account_id=MALLORY)
+    bench.hand_over(alices.entry())
+    bench.run()
+    assert bench.gaps() == {"$20": "no_key", "$21": "no_key"}
+    assert "already_server" in {row["decision"] for row in planned(bench)}
+    bench.answer(MALLORY, "grant")
+    bench.run()
+    assert bench.gaps() == {}
+    assert bench.shown() == {"$10", "$11", "$20", "$21"}
+    assert {row["decision"] for row in planned(bench)} == {"already_server"}
+
+
+def planned(bench: RoomBench) -> list[dict[str, Any]]:
+    """The items of a new plan."""
+    plan_id = bench.plan().plan_id
+    return [row for row in bench.all(tables.plan_item) if row["plan_id"] == plan_id]
