@@ -156,12 +156,26 @@ def _attached(attachment: Attachment) -> Iterator[bytes]:
 @lru_cache(maxsize=64)
 def _part(kind: str, encoding: str, name: str | None) -> bytes:
     """The headers of a part. The sender's word on its kind is not taken: a reader's program decides by the bytes."""
-    part = EmailMessage(policy=_POLICY)
-    if name is not None:
-        part.add_header("Content-Disposition", "attachment", filename=_one_line(name) or "attachment")
+    part, shown = EmailMessage(policy=_POLICY), _one_line(name or "") or "attachment"
+    if name is not None and "=?" not in shown:
+        part.add_header("Content-Disposition", "attachment", filename=shown)
     head = part.as_bytes().rstrip(b"\n")
+    if name is not None and "=?" in shown:
+        head = _disposition(shown)
     lines = [f"--{_BOUNDARY}", f"Content-Type: {kind}", f"Content-Transfer-Encoding: {encoding}"]
     return "\n".join(lines).encode() + b"\n" + (head + b"\n" if head else b"") + b"\n"
+
+
+def _disposition(name: str) -> bytes:
+    """The header for a name that looks like encoded words, as parameter pieces (RFC 2231, sections 3 and 4).
+
+    Python's `email` would decode them where they stand, and a line break in them would begin a header.
+    """
+    letters = [quote(letter, safe="") for letter in name]
+    pieces = ["".join(letters[at : at + 5]) for at in range(0, len(letters), 5)]
+    pieces[0] = f"utf-8''{pieces[0]}"
+    lines = [f" filename*{number}*={piece}" for number, piece in enumerate(pieces)]
+    return ("Content-Disposition: attachment;\n" + ";\n".join(lines)).encode()
 
 
 def _base64(chunks: Sequence[bytes] | Iterator[bytes]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import unquote
 
 from migrator.blobs.interface import BLOB_NAME, BlobRefusal, parts_of
 from migrator.core.attachments import AttachmentGap
@@ -143,7 +144,11 @@ class ObjectSource:
         """The client closes itself."""
 
     def _key(self, location: str) -> str:
-        return "/".join(parts_of(location.removeprefix(f"{self._bucket.address}/")))
+        """Clients of HTTP decode `%2e` before they follow `..`: what climbs once it is decoded climbs."""
+        key = location.removeprefix(f"{self._bucket.address}/")
+        if ".." in unquote(key).split("/"):
+            raise BlobRefusal(AttachmentGap.UNSAFE_PATH)
+        return "/".join(parts_of(key))
 
 
 class ObjectStore:

@@ -15,6 +15,7 @@ The rules, in the order of `SkipReason` (command-line contract, "Outcomes of a c
 6. Something of the owner's (in a shared room: of anybody's in the quorum) must cover one of its messages.
 7. `any_participant`: one member for whom nothing of this stands against it, and who exported, is enough. Otherwise the
    reason of the member who came furthest after granting decides; where nobody granted, the first reason in the order.
+8. Only exports of accounts for whom nothing of this stands against it may be used, whoever else opened the room.
 """
 
 from dataclasses import dataclass

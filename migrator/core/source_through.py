@@ -1,15 +1,19 @@
 """What of its source a visible history covers: `source_through` of its conversation's row, and how it compares."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 
 from migrator.core.encoding import strict_json
 from migrator.core.model import Conversation
 
 
-def source_through(conversation: Conversation, export_no: int, *, attachments: bool) -> dict[str, int | None]:
+def source_through(
+    conversation: Conversation, export_no: int, *, attachments: bool, withheld: int = 0
+) -> dict[str, int | None]:
     """What a history covers that was brought up to source and exports.
 
-    `changes` only where there are any; `attachments` only where they were looked at.
+    `changes` only where there are any; `attachments` only where they were looked at; `withheld` (see there) only where
+    exports were left out.
     """
     covers = {
         "messages": conversation.messages,
@@ -20,7 +24,16 @@ def source_through(conversation: Conversation, export_no: int, *, attachments: b
         covers["changes"] = conversation.changes
     if attachments:
         covers["attachments"] = 1
+    if withheld:
+        covers["withheld"] = withheld
     return covers
+
+
+def withheld_by(account_ids: Collection[str]) -> int:
+    """A number for the members whose exports may not be used, 0 for none: it differs once others are among them."""
+    if not account_ids:
+        return 0
+    return int.from_bytes(hashlib.sha256("\0".join(sorted(account_ids)).encode()).digest()[:6]) | 1
 
 
 def covered(text: str | None) -> dict[str, int | None]:

@@ -6,7 +6,7 @@ was taken for dead, leaves notes and never a row without its blob. What can't be
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
@@ -24,6 +24,7 @@ from migrator.core.outcomes import GapReason
 from migrator.core.streams import StreamKey
 from migrator.database import tables
 from migrator.database.bulk import chunks, insert_rows
+from migrator.execution.claims import At
 from migrator.execution.pacing import LOOK_SECONDS
 from migrator.execution.recorder import FencedError, Recorder
 from migrator.execution.resealing import rehearse, reseal
@@ -95,11 +96,17 @@ def attach(recorder: Recorder, stretches: Sequence[Stretch], *, staged: bool = F
 
 
 def stage_attachments(
-    recorder: Recorder, work: Work, key: DataKey, rows: Sequence[MessageRow], results: Sequence[Opened | GapReason]
+    recorder: Recorder,
+    work: Work,
+    key: DataKey,
+    rows: Sequence[MessageRow],
+    results: Sequence[Opened | GapReason],
+    closed: Collection[At] = (),
 ) -> bool:
     """Seal the attachments of messages that were staged, and stage their rows; the latest word on a message counts.
 
-    Whether there are any, also in a dry run, which stages nothing.
+    `closed`: places that are gaps whatever was staged there before; what that had attached goes with it. Whether there
+    are any, also in a dry run, which stages nothing.
     """
     stretch = Stretch(work, None if recorder.dry else key, rows, results)
     attached = attach(recorder, [stretch], staged=True)
@@ -109,7 +116,7 @@ def stage_attachments(
         table.c.run_id == recorder.assignment.run_id,
         table.c.staged,
     )
-    places = sorted({(row[0], row[1]) for row, _ in _opened(stretch)})
+    places = sorted({(row[0], row[1]) for row, _ in _opened(stretch)} | set(closed))
     if recorder.dry or not places:
         return bool(attached.rows)
     with recorder.campaign.database.read() as connection:

@@ -10,6 +10,8 @@ from migrator.core.model import Conversation
 from migrator.core.outcomes import Outcome, SkipReason
 from migrator.core.plan import is_work
 from migrator.core.policy import decide
+from migrator.core.source_through import withheld_by
+from migrator.core.usable_exports import usable_exporters
 from migrator.database import tables
 from migrator.database.bulk import chunks
 from migrator.execution.recorder import Ending
@@ -48,7 +50,7 @@ def decide_items(
         if outcome is None and item.conversation_id not in refs:
             outcome = Outcome.FAILED_SOURCE.value  # its owner is not the one of the plan
         if conversation is not None and (outcome is None or _only_takes_back(item, conversation, refs)):
-            work = _work(item, conversation, gathered[item.conversation_id], refs, partial, outcome)
+            work = _work(campaign, item, conversation, gathered[item.conversation_id], refs, partial, outcome)
             works.append(replace(work, attachments=True) if attachments else work)
         else:
             messages = conversation.messages if conversation is not None else item.messages
@@ -155,6 +157,7 @@ def _only_takes_back(item: PlannedItem, conversation: Conversation, refs: Mappin
 
 
 def _work(
+    campaign: Campaign,
     item: PlannedItem,
     conversation: Conversation,
     gathered: Gathered,
@@ -162,22 +165,18 @@ def _work(
     partial: set[int],
     closed: str | None,
 ) -> Work:
-    if closed is not None:
-        exporters: tuple[str, ...] = ()
-    elif conversation.owner_id is not None:
-        exporters = (conversation.owner_id,)
-    else:
-        exporters = tuple(sorted(gathered.facts.exporters))
+    usable = usable_exporters(gathered.facts, policy_of(campaign), campaign.clock.now()) if closed is None else ()
     return Work(
         conversation_no=item.conversation_no,
         conversation=conversation,
         ref=refs[item.conversation_id],
         regions=gathered.regions,
-        exporters=exporters,
+        exporters=usable,
         newest_export_no=gathered.newest_export_no,
         visible=item.visible,
         partial=item.conversation_no in partial,
         closed=closed,
+        withheld=withheld_by(gathered.facts.exporters - set(usable)) if conversation.owner_id is None else 0,
     )
 
 

@@ -4,6 +4,7 @@
 2. The source is walked in order. A message that has a server row already is passed over; one that opens is staged,
    and takes the place of a staged entry of the same time and id; one that does not is a gap, unless an entry by the
    same sender fills it (another sender's does not: `unverified_sender`). What is redacted or replayed no entry fills.
+   What an entry that fills nothing had attached goes with it.
 3. The Merkle root is taken over the whole conversation, source and staged entries merged in message order.
    A message with a server row that the source has taken back since is staged as gap `redacted` in its place.
 4. Attachments of messages that are shown already are staged, if nobody looked at them before (`catching_up`).
@@ -182,7 +183,8 @@ def _stage_page(
         else:
             staged.append(_sealed(work, key, row, result, prior.get(at), made.get((row[0], row[1]))))
     stage.put(staged)
-    stage_attachments(recorder, work, key, [row for _, row in missing], results)
+    closed = {gap.at for gap in staged if gap.gap_reason is not None} & entries.keys()
+    stage_attachments(recorder, work, key, [row for _, row in missing], results, closed)
     return True
 
 

@@ -14,7 +14,7 @@ class Work:
     `regions` decide who wraps its data key (`migrator.key_routing`). `exporters`: accounts whose exports may be used,
     `visible`: readers see an earlier state of it, `partial`: an earlier transaction wrote some of it. `closed`: why
     nothing of it may be opened (an outcome); only what the source has taken back is removed. `covers`: what its history
-    covers after that. `attachments`: they are taken over too.
+    covers after that. `attachments`: they are taken over too. `withheld`: whose exports may not be used, as a number.
     """
 
     conversation_no: int
@@ -28,6 +28,7 @@ class Work:
     closed: str | None = None
     covers: Mapping[str, int | None] | None = None
     attachments: bool = False
+    withheld: int = 0
 
     @property
     def conversation_id(self) -> str:
@@ -38,7 +39,9 @@ class Work:
         """What of source and exports the history covers once this work is done."""
         if self.covers is not None:
             return dict(self.covers)
-        return source_through(self.conversation, self.newest_export_no, attachments=self.attachments)
+        return source_through(
+            self.conversation, self.newest_export_no, attachments=self.attachments, withheld=self.withheld
+        )
 
 
 def units(works: Sequence[Work], page_size: int) -> Iterator[list[Work]]:

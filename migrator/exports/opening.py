@@ -98,7 +98,7 @@ class ExportReader:
                 continue
             covered.update(conversations)
             for conversation_id in conversations:
-                gathered.add_ring(conversation_id, opened.rings.get(conversation_id, {}))
+                gathered.add_ring(conversation_id, opened.rings.get(conversation_id, {}), export.account_id)
         return Material(
             rings=gathered.rings,
             too_broad=frozenset(broad - covered),

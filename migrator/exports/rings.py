@@ -5,6 +5,7 @@ kept narrows: first to the wanted conversations, then to the keys that their mes
 export never gets that far.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Final
 
@@ -14,6 +15,8 @@ MAX_ENTRIES: Final = 50_000
 """About 20 MB of keys."""
 MAX_CANDIDATES: Final = 8
 """Different keys that one export may give for one slot: the right one, and a few more for a confused client."""
+MAX_TOGETHER: Final = 64
+"""Candidates for one slot from which on it counts who gave how many."""
 
 NeededSlots = Callable[[], Mapping[str, Collection[Hashable]]]
 """Which keys the messages of the wanted conversations need; asks the source, so only where there is no other way."""
@@ -30,6 +33,8 @@ class GatheredRings:
         self._needed = needed
         self._slots: Mapping[str, Collection[Hashable]] | None = None
         self._max_candidates = max_candidates
+        self._late: Counter[tuple[str, str, Hashable]] = Counter()
+        """By account, conversation and slot: keys that were kept beyond `MAX_TOGETHER`."""
 
     def add(self, conversation_id: str, slot: Hashable, key: bytes) -> None:
         """Keep a key behind those that are there, unless it is one of them or narrowed out."""
@@ -43,11 +48,21 @@ class GatheredRings:
         if self.count > MAX_ENTRIES:
             self._narrow()
 
-    def add_ring(self, conversation_id: str, ring: KeyRing) -> None:
-        """Keep all keys of a ring, which stays as it is."""
+    def add_ring(self, conversation_id: str, ring: KeyRing, account_id: str) -> None:
+        """Keep the keys of a ring that an account gave; the ring stays as it is."""
         for slot, candidates in ring.items():
             for key in candidates:
-                self.add(conversation_id, slot, key)
+                if self._has_room(conversation_id, slot, key, account_id):
+                    self.add(conversation_id, slot, key)
+
+    def _has_room(self, conversation_id: str, slot: Hashable, key: bytes, account_id: str) -> bool:
+        """Whether an account may add a key to those that there are for a slot."""
+        there = self.rings.get(conversation_id, {}).get(slot, ())
+        if len(there) < MAX_TOGETHER or key in there:
+            return True
+        given = account_id, conversation_id, slot
+        self._late[given] += 1
+        return self._late[given] <= MAX_CANDIDATES
 
     def _fits(self, conversation_id: str, slot: Hashable) -> bool:
         if self._slots is not None:

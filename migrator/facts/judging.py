@@ -24,6 +24,7 @@ from migrator.core.policy import (
     judge,
     notice_cause,
 )
+from migrator.core.source_through import withheld_by
 from migrator.facts.coverage import read_coverage
 from migrator.facts.membership import Membership
 from migrator.facts.standings import Standing, Watermarks, named, read_standings
@@ -32,13 +33,13 @@ _KEPT_ACCOUNTS = 100_000
 """Accounts of one generation; two are kept. About 100 bytes each."""
 
 
-Judged = tuple[Decision, int, frozenset[str | None], bool, int, int, str | None]
+Judged = tuple[Decision, int, frozenset[str | None], bool, int, int, str | None, int]
 """The decision for one conversation, and what planning needs beside it, in this order:
 
 the messages (of the source, or that history exports claim to hold, whichever are more); the regions that decide who
 wraps its data key (the owner's; of a shared room those of all members); whether anybody's export covers one of the
 messages; the messages that history exports claim; the number of the newest export; what is behind a skip for want of
-notice.
+notice; which members' exports may not be used (`withheld_by`).
 """
 
 
@@ -111,12 +112,14 @@ class Judge:
                 _NO_COVERAGE if covered is None else (covered.exporters, covered.claimed, covered.newest)
             )
             messages = claimed if claimed > messages else messages
-            members = []
+            members, withheld = [], []
             for account in accounts[identifier]:
                 kinds, _, standing, _ = marks[account]
                 if standing is not None:
                     kinds = self._for_thread(standing, conversation)
                 members.append(kinds[2 * (account == owner) + (account in exporters)])
+                if owner is None and account in exporters and members[-1].reason is not None:
+                    withheld.append(account)
             pattern = (identifier not in outside, messages == 0, orphan, owner is not None, frozenset(members))
             decision = decisions.get(pattern)
             if decision is None:
@@ -126,7 +129,7 @@ class Judge:
                 found = (marks[account].cause for account in accounts[identifier])
                 cause = next((text for reason, text in filter(None, found) if reason is decision.reason), None)
             regions = _regions(owner, accounts[identifier], marks)
-            judged.append((decision, messages, regions, bool(exporters), claimed, newest, cause))
+            judged.append((decision, messages, regions, bool(exporters), claimed, newest, cause, withheld_by(withheld)))
         return judged
 
     def _for_thread(self, standing: Standing, conversation: Conversation) -> _Kinds:

@@ -179,7 +179,7 @@ def _news(conversation: Conversation, judged: Judged, known: _Known, *, attachme
 
     None: nothing. Neither of the two: its source has changed otherwise.
     """
-    seen = source_through(conversation, judged[5], attachments=attachments)
+    seen = source_through(conversation, judged[5], attachments=attachments, withheld=judged[7])
     if known[3] == canonical_json(seen).decode():
         return None
     through = covered(known[3])
@@ -188,7 +188,7 @@ def _news(conversation: Conversation, judged: Judged, known: _Known, *, attachme
         return _tail(conversation, messages, last_sent_at), None
     if through.get("changes") != seen.get("changes") or (attachments and not through.get("attachments")):
         return _NO_NEWS
-    newer = judged[5] > (through.get("export_no") or 0)
+    newer = judged[5] > (through.get("export_no") or 0) or through.get("withheld") != seen.get("withheld")
     return (None, known[2]) if newer and (known[2] > 0 or judged[4] > 0) else None
 
 

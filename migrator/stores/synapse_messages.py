@@ -20,16 +20,14 @@ from migrator.lookups import rows_among
 from migrator.stores import synapse_rows as meaning
 from migrator.stores.identifiers import is_identifier
 from migrator.stores.source_database import SourceDatabase, bound, raw_rows
+from migrator.stores.synapse_owners import Owners, owners_of_rooms
 from migrator.stores.synapse_queries import IS_MESSAGE, banned_sender, redacting
 from migrator.stores.synapse_schema import Features
 from migrator.stores.synapse_tables import (
-    device_lists_remote_cache,
-    e2e_device_keys_json,
     erased_users,
     event_json,
     events,
     redactions,
-    room_memberships,
 )
 
 WINDOW: Final = 100_000
@@ -44,7 +42,6 @@ _REDACTING_JSON = event_json.alias("redacting_json")
 
 T = TypeVar("T")
 Place = tuple[Any, Any]
-Owners = Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -247,33 +244,6 @@ def _redacted(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> set
 def _erased(connection: sa.Connection, senders: Iterable[Any]) -> set[Any]:
     known = list(filter(is_identifier, senders))
     return {row[0] for row in rows_among(connection, sa.select(erased_users.c.user_id), erased_users.c.user_id, known)}
-
-
-def owners_of_rooms(connection: sa.Connection, room_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """For each room whose Curve25519 key is whose, of all devices that the server knows of who ever was in it."""
-    table = room_memberships
-    people: dict[str, set[str]] = {room_id: set() for room_id in room_ids}
-    query = sa.select(table.c.room_id, table.c.user_id).distinct()
-    for room_id, user_id in rows_among(connection, query, table.c.room_id, room_ids):
-        if is_identifier(user_id):
-            people[room_id].add(user_id)
-    keys = _curve_keys(connection, set().union(*people.values()))
-    return {
-        room_id: meaning.owners_of(key for user in sorted(users) for key in keys.get(user, ()))
-        for room_id, users in people.items()
-    }
-
-
-def _curve_keys(connection: sa.Connection, user_ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-    wanted = list(user_ids)
-    keys: dict[str, list[tuple[str, str]]] = {}
-    for table, text in (
-        (e2e_device_keys_json, e2e_device_keys_json.c.key_json),
-        (device_lists_remote_cache, device_lists_remote_cache.c.content),
-    ):
-        for user_id, found in rows_among(connection, sa.select(table.c.user_id, text), table.c.user_id, wanted):
-            keys.setdefault(user_id, []).extend(meaning.curve_keys(user_id, found))
-    return keys
 
 
 def _chunks(values: Sequence[T], size: int) -> Iterator[list[T]]:

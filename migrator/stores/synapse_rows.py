@@ -25,6 +25,7 @@ from migrator.stores.synapse_schema import domain_of
 
 MAX_EVENT_CHARS = 256 * KIB
 """A longer event is none that Matrix allows (64 KiB), whatever put it there: it is malformed, and not read."""
+_KEY_CHARS = 44
 _NOTHING: tuple[None, None, None, None] = (None, None, None, None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAULT = "fault:"
@@ -115,14 +116,16 @@ def device(device_id: str, row: Sequence[Any]) -> Device | None:
     return Device(device_id=device_id, account_id=user_id, signing_key=key, added_at=added_at)
 
 
-def curve_keys(user_id: Any, text: Any) -> list[tuple[str, str]]:
-    """(Curve25519 key, user id) of one device, from the JSON that the server keeps of it, local or remote."""
+def curve_key(user_id: Any, device_id: Any, text: Any) -> tuple[str, str] | None:
+    """(Curve25519 key, user id) of a device, from the JSON that the server keeps of it, local or remote; one at most.
+
+    What stands there is another server's word: other names than the device's own, and what is no key, are passed over.
+    """
     keys = _object(text).get("keys")
     if isinstance(keys, dict) and isinstance(keys.get("keys"), dict):
         keys = keys["keys"]  # a remote device's keys lie one deeper
-    if not isinstance(keys, dict) or not is_identifier(user_id):
-        return []
-    return [(key, user_id) for name, key in keys.items() if name.startswith("curve25519:") and type(key) is str]
+    key = keys.get(f"curve25519:{device_id}") if isinstance(keys, dict) else None
+    return (key, user_id) if type(key) is str and len(key) <= _KEY_CHARS and is_identifier(user_id) else None
 
 
 def owners_of(keys: Keys) -> dict[str, str]:

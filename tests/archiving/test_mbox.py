@@ -142,3 +142,23 @@ def test_any_texts_read_back(bodies: list[str]) -> None:
         mail = email.message_from_bytes(part.partition(b"\n")[2], policy=email.policy.default)
         assert isinstance(mail, EmailMessage)
         assert attached(mail) == {"event.json": entry.content}
+
+
+@pytest.mark.parametrize(
+    "evil", [EVIL, "=?utf-8?q?=0aX-Evil:_1?=", "=?utf-8?b?DQoNCg==?=", 'é =?utf-8?q?=0a=0ax?= "\\;']
+)
+def test_names_of_files_can_not_become_headers(tmp_path: Path, evil: str) -> None:
+    """What looks like encoded words in a name is its text: none is decoded into a line break."""
+    room, files = Room([said("$a", "x")]), Attached(a=[attachment(b"data", name=evil)])
+    mail = messages(tmp_path, room, files)[0]
+    part = list(mail.iter_attachments())[-1]
+    assert set(part.keys()) == {"Content-Type", "Content-Transfer-Encoding", "Content-Disposition"}
+    assert part.get_payload(decode=True) == b"data"
+    assert not part.defects
+    name = part.get_filename()
+    assert name is not None
+    assert name == " ".join(name.split())
+    assert ("=?" in name) is ("=?" in evil)
+    data = bytes_of(room, files)
+    assert data.isascii()
+    assert max(map(len, data.split(b"\n"))) <= 998

@@ -13,6 +13,7 @@ from migrator.keys.destroying import destroy
 from migrator.schemes.interface import Opened
 from migrator.schemes.labyrinth import LabyrinthScheme
 from migrator.schemes.megolm import MegolmScheme
+from tests.execution.media import EVENT_TYPE, encrypted_file, event
 from tests.execution.opened import history, run_killed
 from tests.execution.room_bench import RoomBench, copy_of
 from tests.support.megolm import ALICE, MALLORY, MALLORYS_KEY, OWNERS, ROOM, Sending
@@ -175,6 +176,28 @@ def test_a_redacted_event_is_not_filled_from_history(bench: RoomBench) -> None:
     bench.run()
     assert bench.gaps() == {"$11": "redacted", "$copy50": "replay"}
     assert history(bench, ROOM).keys() == {(n, f"${n}") for n in range(10, 20) if n != 11}
+    assert bench.verify().ok
+
+
+def test_an_entry_that_fills_nothing_leaves_no_attachment(tmp_path: Path) -> None:
+    """What a client's copy of a redacted, replayed or somebody else's message had attached is not kept either."""
+    bench = RoomBench(tmp_path, source={"media": "media"}, attachments={"target": "file:blobs"})
+    sending, media = Sending(), bench.folder / "media"
+    media.mkdir()
+    rows = bench.send(sending, range(10, 14))
+    bench.rooms.change(ROOM, "$11", (*rows[1][:3], None, *rows[1][4:7], True, *rows[1][8:]))
+    bench.rooms.add(ROOM, copy_of(rows[2], 50), copy_of(Sending().row(60, b"?"), 60))
+    bench.hand_over(sending.entry())
+    kept = ("$11", 11, ALICE), ("$copy50", 50, ALICE), ("$copy60", 60, MALLORY), ("$own", 70, ALICE)
+    copies = [
+        {"conversation_id": ROOM, "message_id": name, "sender_id": sender, "sent_at": at, "content_type": EVENT_TYPE,
+         "content": event(encrypted_file(media, f"file{at}", b"%d" % at)).decode()}
+        for name, at, sender in kept
+    ]  # fmt: skip
+    bench.history(ALICE, copies)
+    bench.run()
+    assert bench.gaps() == {"$11": "redacted", "$copy50": "replay", "$copy60": "unverified_sender"}
+    assert [row["message_id"] for row in bench.all(tables.attachment)] == ["$own"]
     assert bench.verify().ok
 
 

@@ -10,6 +10,8 @@ from migrator.campaign import CampaignSpec, open_campaign
 from migrator.core.model import Conversation, Quorum
 from migrator.core.outcomes import SkipReason
 from migrator.core.policy import ConversationFacts, Policy, decide, notice_cause
+from migrator.core.source_through import withheld_by
+from migrator.core.usable_exports import usable_exporters
 from migrator.facts import FactsReader, Judge, Judged, current_watermarks, judging
 from migrator.planning.making import policy_of
 from tests.support import campaigns, postgres
@@ -42,6 +44,7 @@ def one_by_one(spec: CampaignSpec, policy: Policy) -> list[Judged]:
                 gathered.claimed_messages,
                 gathered.newest_export_no,
                 _cause(gathered.facts, policy, spec.clock.now()),
+                _withheld(gathered.facts, policy, spec.clock.now()),
             )
             for conversation in conversations
             for gathered in reader.gather(connection, [conversation])
@@ -53,6 +56,13 @@ def _cause(facts: ConversationFacts, policy: Policy, now: datetime) -> str | Non
     reason = decide(facts, policy, now).reason
     found = (notice_cause(account, policy, now) for account in facts.accounts)
     return next((text for why, text in filter(None, found) if why is reason), None)
+
+
+def _withheld(facts: ConversationFacts, policy: Policy, now: datetime) -> int:
+    """The members whose exports stay closed, as execution takes them."""
+    if facts.owner_id is not None:
+        return 0
+    return withheld_by(facts.exporters - set(usable_exporters(facts, policy, now)))
 
 
 def in_pages(spec: CampaignSpec, policy: Policy, size: int) -> list[Judged]:

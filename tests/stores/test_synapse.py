@@ -15,7 +15,7 @@ from fixtures import synapse_lab
 from migrator import plugins
 from migrator.core.model import AccountStatus
 from migrator.core.settings import SourceSettings
-from migrator.stores import synapse_messages
+from migrator.stores import synapse_messages, synapse_owners
 from migrator.stores.synapse import SynapseStore
 from tests.stores.conformance import StoreConformance
 from tests.support import postgres
@@ -193,14 +193,37 @@ def test_a_row_has_what_the_event_says(server: Homeserver) -> None:
     assert rows_of(server, room, unverifiable_senders="gap")[0][9] is False
 
 
+def remote_device(user_id: str, device_id: str, keys: dict[str, str]) -> str:
+    """What a homeserver keeps of a device of another server's user."""
+    inner = {"algorithms": [], "user_id": user_id, "device_id": device_id, "keys": keys}
+    return json.dumps({"user_id": user_id, "device_id": device_id, "keys": inner})
+
+
+def test_a_device_has_one_key_of_its_own(server: Homeserver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another server says beside it, at whatever length, takes nobody's key away, and no memory; all are read."""
+    monkeypatch.setattr(synapse_owners, "PAGE", 2)
+    ada, remote = server.user("ada"), "@eve:b.example"
+    curve = server.device(ada, "PHONE")
+    room = server.room("!r", ada, remote)
+    for number in range(5):
+        keys = {f"curve25519:X{number}": key_of(5000 + number), "curve25519:Y": curve, "curve25519:": "k" * 9}
+        content = remote_device(remote, f"X{number}", keys)
+        server.insert("device_lists_remote_cache", user_id=remote, device_id=f"X{number}", content=content)
+    for device_id, key in (("LONG", "k" * 45), ("LONGER", "k" * 43 + " " * 20_000)):
+        content = remote_device(remote, device_id, {f"curve25519:{device_id}": key.strip(), "more": key})
+        server.insert("device_lists_remote_cache", user_id=remote, device_id=device_id, content=content)
+    server.message(room, ada)
+    assert rows_of(server, room)[0][8] == {curve: ada} | {key_of(5000 + number): remote for number in range(5)}
+
+
 def test_a_key_of_two_users_is_nobodys(server: Homeserver) -> None:
     """Remote devices are known from a cache of their own; a key that two claim proves nothing."""
     ada, remote = server.user("ada"), "@eve:b.example"
     curve = server.device(ada, "PHONE")
     room = server.room("!r", ada, remote)
-    keys = {"algorithms": [], "keys": {"curve25519:X": key_of(5000), "curve25519:Y": curve, "ed25519:X": curve}}
-    content = json.dumps({"user_id": remote, "device_id": "X", "keys": keys})
-    server.insert("device_lists_remote_cache", user_id=remote, device_id="X", content=content)
+    for device_id, key in (("X", key_of(5000)), ("Y", curve)):
+        content = remote_device(remote, device_id, {f"curve25519:{device_id}": key, "ed25519:X": key_of(7)})
+        server.insert("device_lists_remote_cache", user_id=remote, device_id=device_id, content=content)
     server.insert("device_lists_remote_cache", user_id=remote, device_id="Z", content="no JSON")
     server.message(room, ada)
     assert rows_of(server, room)[0][8] == {curve: "", key_of(5000): remote}
