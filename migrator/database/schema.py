@@ -1,5 +1,6 @@
 """The schema's version: brought up to date by `migrator init`, checked by every other command."""
 
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -22,9 +23,15 @@ def _config() -> Config:
     return config
 
 
+@cache
+def _revisions() -> ScriptDirectory:
+    """The revisions of this program, read once in a process: each reading executes every one of their files."""
+    return ScriptDirectory.from_config(_config())
+
+
 def newest() -> str:
     """The revision that this program works with."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = _revisions().get_current_head()
     assert head is not None  # noqa: S101 - a package without revisions is not migrator
     return head
 
@@ -93,7 +100,7 @@ def require_current(database: Database) -> None:
 
 
 def _refuse_newer(found: str | None) -> None:
-    known = {revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = {revision.revision for revision in _revisions().walk_revisions()}
     if found is not None and found not in known:
         raise SchemaVersionError(
             f"the migrator database has schema {found}, which is newer than this migrator",
