@@ -6,7 +6,7 @@ consent: a client that nobody answered sends nothing.
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -66,12 +66,7 @@ def authorise(
         "scope": {"conversations": "all" if conversations is None else list(conversations)},
         "purposes": [HISTORY_STORAGE],
         "decided_at": format_time(decided_at),
-        "notice": {
-            "notice_id": asked.notice.notice_id,
-            "version": asked.notice.version,
-            "locale": asked.notice.locale,
-            "sha256": asked.notice.sha256,
-        },
+        "notice": asdict(asked.notice),
         "recipient_key_id": asked.recipient_key_id,
         "nonce": b64url_encode(secrets.token_bytes(NONCE_BYTES) if nonce is None else nonce),
     }

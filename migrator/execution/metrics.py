@@ -26,7 +26,9 @@ from migrator.execution.watching.snapshot import PHASES, Watched
 SUFFIX: Final = ".prom"
 _MODE: Final = 0o644
 
-_Sample = tuple[Mapping[str, str], float]
+_Metric = tuple[str, str, list[tuple[Mapping[str, str], float | None]]]
+"""Name, help, samples: each with its labels, and None where the value is not known."""
+_NONE: Final[Mapping[str, str]] = {}
 
 
 def require_writable(path: Path) -> None:
@@ -69,13 +71,15 @@ def render(campaign: str, summary: RunSummary, watched: Watched) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _metrics(
-    summary: RunSummary, watched: Watched
-) -> Iterator[tuple[str, str, list[tuple[Mapping[str, str], float | None]]]]:
-    """Name, help, samples. Gauges all: a new run begins at 0 again."""
-    counts = sorted(summary.counts.items())
-    advance, rate = watched.advance, watched.rate
-    none: Mapping[str, str] = {}
+def _metrics(summary: RunSummary, watched: Watched) -> Iterator[_Metric]:
+    """Gauges all: a new run begins at 0 again."""
+    yield from _standing(summary, watched)
+    yield from _outcomes(summary)
+    yield from _advance(summary, watched)
+    yield from _safety(watched)
+
+
+def _standing(summary: RunSummary, watched: Watched) -> Iterator[_Metric]:
     yield (
         "run_info",
         "The run that the other figures are of.",
@@ -91,6 +95,10 @@ def _metrics(
         "1 for what the run is busy with.",
         [({"phase": phase}, float(watched.phase == phase)) for phase in PHASES],
     )
+
+
+def _outcomes(summary: RunSummary) -> Iterator[_Metric]:
+    counts = sorted(summary.counts.items())
     yield (
         "run_conversations",
         "Conversations that have an outcome.",
@@ -106,46 +114,52 @@ def _metrics(
         "Messages that could not be opened.",
         [({"outcome": outcome}, float(c.gaps)) for outcome, c in counts],
     )
-    yield "run_pending_conversations", "Conversations without an outcome.", [(none, float(summary.pending))]
-    yield "run_expected_messages", "Messages that the plan has the run move.", [(none, _float(advance.total))]
-    yield "run_done_messages", "Messages that are dealt with.", [(none, float(advance.done))]
-    yield "run_progress_ratio", "How far the run is, from 0 to 1.", [(none, advance.fraction)]
+
+
+def _advance(summary: RunSummary, watched: Watched) -> Iterator[_Metric]:
+    advance, rate = watched.advance, watched.rate
+    yield "run_pending_conversations", "Conversations without an outcome.", [(_NONE, float(summary.pending))]
+    yield "run_expected_messages", "Messages that the plan has the run move.", [(_NONE, _float(advance.total))]
+    yield "run_done_messages", "Messages that are dealt with.", [(_NONE, float(advance.done))]
+    yield "run_progress_ratio", "How far the run is, from 0 to 1.", [(_NONE, advance.fraction)]
     yield (
         "run_messages_per_second",
         "Messages a second, over the last minutes.",
-        [(none, rate.per_second if rate else None)],
+        [(_NONE, rate.per_second if rate else None)],
     )
     yield (
         "run_remaining_seconds",
         "Estimated time that is left; absent where it is not known.",
-        [(none, watched.eta.seconds)],
+        [(_NONE, watched.eta.seconds)],
     )
-    yield "run_waiting", "1 while the run waits for something.", [(none, float(watched.waiting is not None))]
-    yield "run_worked_seconds", "How long the run was worked on.", [(none, summary.elapsed_seconds)]
-    yield from _safety(watched)
+    yield "run_waiting", "1 while the run waits for something.", [(_NONE, float(watched.waiting is not None))]
+    yield "run_worked_seconds", "How long the run was worked on.", [(_NONE, summary.elapsed_seconds)]
 
 
-def _safety(watched: Watched) -> Iterator[tuple[str, str, list[tuple[Mapping[str, str], float | None]]]]:
-    none: Mapping[str, str] = {}
+def _safety(watched: Watched) -> Iterator[_Metric]:
     checkpoint, lease = watched.checkpoint, watched.lease
-    yield "run_last_commit_timestamp_seconds", "When a worker committed last.", [(none, _unix(checkpoint.committed_at))]
+    yield (
+        "run_last_commit_timestamp_seconds",
+        "When a worker committed last.",
+        [(_NONE, _unix(checkpoint.committed_at))],
+    )
     yield (
         "lease_heartbeat_timestamp_seconds",
         "When the holder of the campaign's lease gave its last sign of life.",
-        [(none, _unix(lease.heartbeat_at) if lease else None)],
+        [(_NONE, _unix(lease.heartbeat_at) if lease else None)],
     )
-    yield "audit_log_entries", "Entries of the audit log.", [(none, float(checkpoint.log_size))]
+    yield "audit_log_entries", "Entries of the audit log.", [(_NONE, float(checkpoint.log_size))]
     yield (
         "audit_log_signed_entries",
         "Entries that the last checkpoint covers.",
-        [(none, float(checkpoint.signed_size))],
+        [(_NONE, float(checkpoint.signed_size))],
     )
     yield (
         "audit_log_checkpoint_timestamp_seconds",
         "When the last checkpoint was signed.",
-        [(none, _unix(checkpoint.signed_at))],
+        [(_NONE, _unix(checkpoint.signed_at))],
     )
-    yield "metrics_timestamp_seconds", "When these figures were written.", [(none, _unix(watched.now))]
+    yield "metrics_timestamp_seconds", "When these figures were written.", [(_NONE, _unix(watched.now))]
 
 
 def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
