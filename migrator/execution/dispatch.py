@@ -1,7 +1,8 @@
 """Hands shards to an engine and takes results back, also over the death of workers.
 
 A shard that comes back unfinished, or whose worker died, is handed out again under a higher fencing token: whatever the
-old holder may still commit is refused by the fence. An engine that has no workers at the moment is waited for.
+old holder may still commit is refused by the fence. An engine that has no workers at the moment, or takes nothing, is
+waited for.
 """
 
 import time
@@ -46,6 +47,7 @@ class Queue:
         self._losses = 0
         self._workers = self._most_workers = engine.workers
         self._deserted_at: float | None = None
+        self._refused = False
         self.most: int | None = None
         """How many workers have something to do, where that is fewer than there are; None: all of them."""
 
@@ -62,7 +64,7 @@ class Queue:
 
     @property
     def deserted(self) -> bool:
-        """Whether the engine has no workers at the moment."""
+        """Whether the engine has no workers at the moment, or none that can be reached."""
         return self._deserted_at is not None
 
     @property
@@ -82,8 +84,10 @@ class Queue:
         if gone is not None:
             return gone
         results: list[ShardResult | MigratorError] = []
-        while self._waiting and not held and not results and self._workers and len(self._working) < self._room:
-            results.extend(self._submit(self._waiting.popleft()))
+        while self._waiting and not held and self._workers and len(self._working) < self._room:
+            if not self._submit(self._waiting[0]):
+                break
+            self._waiting.popleft()
         if not self._working:
             if self.deserted or (held and self._waiting):
                 time.sleep(_POLL_SECONDS)
@@ -102,12 +106,10 @@ class Queue:
         """Look whether anybody is there; a result where nobody has been for too long, or nobody need be."""
         self._workers = self._engine.workers
         self._most_workers = max(self._most_workers, self._workers)
-        if self._workers:
+        if self._workers and (paused or not self._refused):
             self._deserted_at = None
             return None
-        now = self._monotonic()
-        self._deserted_at = now if self._deserted_at is None else self._deserted_at
-        if not paused and now - self._deserted_at < _DESERTED_SECONDS:
+        if not paused and self._alone_for() < _DESERTED_SECONDS:
             return None
         self._waiting.clear()
         self._working.clear()  # whoever holds one of these after all is fenced off when the run is resumed
@@ -121,7 +123,14 @@ class Queue:
             )
         ]
 
-    def _submit(self, assignment: Assignment) -> list[ShardResult | MigratorError]:
+    def _alone_for(self) -> float:
+        """Seconds since the engine was first found without workers."""
+        now = self._monotonic()
+        self._deserted_at = now if self._deserted_at is None else self._deserted_at
+        return now - self._deserted_at
+
+    def _submit(self, assignment: Assignment) -> bool:
+        """Whether the engine took it. That it did not is nobody's death: what was not sent is not lost."""
         try:
             if self._executor is None:
                 self._executor = self._engine.executor()
@@ -133,8 +142,11 @@ class Queue:
                 self._made.remove(self._executor)
                 self._executor.shutdown(wait=False)
                 self._executor = None
-            return self._again(assignment, paused=False)
-        return []
+            self._refused = True
+            self._alone_for()
+            return False
+        self._refused = False
+        return True
 
     def _ended(
         self, future: Future[ShardResult], assignment: Assignment, executor: Executor, *, paused: bool

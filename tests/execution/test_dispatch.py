@@ -236,6 +236,56 @@ def test_an_engine_that_stays_without_workers_stops_the_run(tmp_path: Path) -> N
     assert not queue.busy
 
 
+def test_an_engine_that_takes_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its scheduler went away right after it was asked for its workers: no shard is lost, whatever the tries come to."""
+    engine, clock = Pools(2), Hours()
+    queue = queue_of(tmp_path, 3, engine, clock)
+    with monkeypatch.context() as away:
+        away.setattr(Scripted, "submit", refuse)
+        for second in range(1, 101):
+            clock.now = second
+            assert queue.step(paused=False) == []
+        assert (queue.deserted, queue.at_work) == (True, 2)
+    queue.step(paused=False)
+    assert [(a.shard_no, a.token) for a, _ in engine.made[-1].given] == [(1, 1), (2, 1), (3, 1)]
+    queue.step(paused=False)
+    assert not queue.deserted
+
+
+def test_an_engine_that_goes_on_taking_nothing_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two minutes as well."""
+    engine, clock = Pools(2), Hours()
+    queue = queue_of(tmp_path, 3, engine, clock)
+    monkeypatch.setattr(Scripted, "submit", refuse)
+    assert queue.step(paused=False) == []
+    clock.now = 121
+    (error,) = queue.step(paused=False)
+    assert isinstance(error, WorkersLostError)
+    assert not queue.busy
+
+
+def test_who_pauses_waits_for_those_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the engine took the next shard from nobody."""
+    engine = Pools(1)
+    queue = queue_of(tmp_path, 3, engine, Hours())
+    queue.step(paused=False)
+    engine.made[0].end(0)
+    with monkeypatch.context() as away:
+        away.setattr(Scripted, "submit", refuse)
+        assert len(queue.step(paused=False)) == 1
+        queue.step(paused=False)
+    assert queue.step(paused=True) == []
+    assert queue.busy
+    engine.made[0].end(1)
+    assert len(queue.step(paused=True)) == 1
+    assert not queue.busy
+
+
+def refuse(*_: Any, **__: Any) -> Future[Any]:
+    """Nobody is there."""
+    raise BrokenProcessPool("no scheduler answers")
+
+
 def test_who_wants_to_stop_does_not_wait_for_nobody(tmp_path: Path) -> None:
     """Ctrl-C while the cluster is away ends the session at once."""
     engine = Pools(1)
