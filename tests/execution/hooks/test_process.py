@@ -43,7 +43,7 @@ def test_its_environment_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     secret = os.open(tmp_path, os.O_RDONLY)
     os.set_inheritable(secret, True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-    body = 'cat; tr "\\0" "\\n" </proc/$$/environ; ls /proc/$$/fd; grep SigBlk /proc/$$/status; pwd'
+    body = 'cat; tr "\\0" "\\n" </proc/$$/environ; ls /proc/$$/fd; grep SigBlk /proc/self/status; pwd'
     try:
         ended = run(tmp_path, body, MIGRATOR_HOOK_NAME="on-start")
     finally:
