@@ -13,8 +13,9 @@ from tests.execution.ready import Ready
 from tests.execution.state import log_matches_outbox
 
 _SEED = 20260508
-_MOMENTS = {"sqlite": 60, "postgresql": 20}
-"""Seeded instants, beside every labelled boundary: fewer on a server, which takes longer to be put back."""
+_MOMENTS = 12
+_MOMENTS_THOROUGH = 80
+"""Seeded instants, beside the labelled boundaries."""
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +67,8 @@ def undisturbed_end(ready: Ready) -> dict[str, Any]:
     return ready.state()
 
 
-def test_killed_at_every_commit_boundary(ready: Ready, undisturbed: dict[str, Any]) -> None:
-    """Right before and right after a commit of every kind, its first and its last, and many besides; a kill each."""
+def test_killed_at_every_commit_boundary(ready: Ready, undisturbed: dict[str, Any], thorough: bool) -> None:
+    """Right before and right after a commit of every kind, of a thorough run around every commit; a kill each."""
     labels = {label for label, _ in undisturbed["boundaries"]}
     assert {
         "run-begin",
@@ -81,28 +82,28 @@ def test_killed_at_every_commit_boundary(ready: Ready, undisturbed: dict[str, An
         "merge",
         "shard-finished",
     } <= labels
-    for number in _chosen(undisturbed["boundaries"], more=ready.database is None):
+    boundaries = undisturbed["boundaries"]
+    for number in range(len(boundaries)) if thorough else _one_of_each(boundaries, both=ready.database is None):
         ready.restore()
         assert not ready.run_killed(kill_at(number)), f"boundary {number} was not reached"
-        assert undisturbed_end(ready) == undisturbed["state"], undisturbed["boundaries"][number]
+        assert undisturbed_end(ready) == undisturbed["state"], boundaries[number]
 
 
-def _chosen(boundaries: list[tuple[str, str]], *, more: bool) -> list[int]:
-    """The first and the last of each kind; every third besides, but on a server, which takes longer to be put back.
-
-    Boundaries come in pairs, before and after a commit, so that a third of them are as often the one as the other.
-    """
+def _one_of_each(boundaries: list[tuple[str, str]], *, both: bool) -> list[int]:
+    """Before the first commit of each kind and after its last; on a server one of them, kind by kind in turn."""
     first = {boundary: number for number, boundary in reversed(list(enumerate(boundaries)))}
     last = {boundary: number for number, boundary in enumerate(boundaries)}
-    besides = range(0, len(boundaries), 3) if more else ()
-    return sorted({*first.values(), *last.values(), *besides})
+    chosen = [(first[label, "before"], last[label, "after"]) for label in sorted({label for label, _ in boundaries})]
+    if both:
+        return sorted(number for pair in chosen for number in pair)
+    return sorted(pair[place % 2] for place, pair in enumerate(chosen))
 
 
-def test_killed_at_seeded_instants_again_and_again(ready: Ready, undisturbed: dict[str, Any]) -> None:
+def test_killed_at_seeded_instants_again_and_again(ready: Ready, undisturbed: dict[str, Any], thorough: bool) -> None:
     """Kills at instants that have nothing to do with commits, several in a row on the same campaign."""
     drawn = random.Random(_SEED)
     kills = 0
-    while kills < _MOMENTS["postgresql" if ready.database else "sqlite"]:
+    while kills < (_MOMENTS_THOROUGH if thorough else _MOMENTS):
         ready.restore()
         for _ in range(drawn.randrange(1, 6)):
             if ready.run_killed(kill_after(drawn.uniform(0.005, 0.5))):

@@ -20,8 +20,9 @@ from tests.guarantees.support import DEADLINE, Kept, Operator, family, shell_cam
 from tests.verification.support import rows
 
 _SEED = 20260508
-_RUNS = 3
-_KILLS_A_RUN = 5
+_RUNS = 2
+_RUNS_THOROUGH = 10
+_KILLS_A_RUN = 3
 _SHAPE = Shape(
     accounts=30,
     conversations=60,
@@ -118,7 +119,7 @@ class Session:
             return final_state(campaign)
 
 
-def test_any_process_killed_at_any_instant(tmp_path: Path) -> None:
+def test_any_process_killed_at_any_instant(tmp_path: Path, thorough: bool) -> None:
     """Exactly once: SIGKILL to coordinator, workers and fork server at seeded instants changes nothing in the end."""
     variables = {"AUTHORIZATION_QUORUM": "owner", "EXECUTION_PAGE_SIZE": "50", "EXECUTION_MAX_FAILURES": "100%"}
     spec, operator = shell_campaign(tmp_path / "campaign", _SHAPE, **variables)
@@ -127,7 +128,7 @@ def test_any_process_killed_at_any_instant(tmp_path: Path) -> None:
     operator("execute", plan_id, "--workers", "2")
     session = Session(spec, operator, plan_id, random.Random(_SEED), tmp_path / "errors")
     undisturbed = session.state()
-    for _ in range(_RUNS):
+    for _ in range(_RUNS_THOROUGH if thorough else _RUNS):
         kept.restore()
         session.to_the_end()
         assert session.state() == undisturbed

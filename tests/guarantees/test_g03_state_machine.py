@@ -285,7 +285,7 @@ def killer(moment: int | None) -> Callable[[str, str], None]:
 
 TestCampaigns = Campaigns.TestCase
 TestCampaigns.settings = settings(
-    max_examples=8,
+    max_examples=5,
     stateful_step_count=12,
     phases=(Phase.generate,),  # to shrink a failure would take minutes; its steps are short enough to be read
 )

@@ -12,9 +12,9 @@ from tests.support.campaigns import LATE, at, import_exports
 
 _SHAPE = Shape(
     accounts=30,
-    conversations=250,
-    messages=5000,
-    huge=6000,
+    conversations=120,
+    messages=2400,
+    huge=4000,
     seed=5,
     users=UserShares.none(history_export=0.2, partial_export=0.4, late_export=0.1),
     faults=FaultShares(flipped=0.003),

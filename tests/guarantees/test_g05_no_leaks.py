@@ -73,12 +73,12 @@ def test_a_whole_campaign_leaves_no_secret_behind(tmp_path_factory: pytest.TempP
     content, log = reading.communicate(timeout=DEADLINE)
     assert MARKER in content, "reading is the one command that prints content"
     (outputs / "read").write_bytes(log)
-    secrets |= all_secrets(spec)
+    search = Search(secrets | all_secrets(spec))
     found = {
         (str(path.relative_to(tmp_path)), name)
         for path in sorted(tmp_path.rglob("*"))
         if path.is_file()
-        for name in leaks(path.read_bytes(), secrets)
+        for name in search.kinds_in(path.read_bytes())
     }
     own = {("campaign/keys/migrator.json", "key service"), ("campaign/audit.key", "audit key")}
     assert found == own, "the search finds the two that must be there, and nothing else"
@@ -179,23 +179,28 @@ def forms(secret: bytes) -> Iterator[bytes]:
             yield encode(padded)[-(-8 * shift // 6) : 8 * len(padded) // 6]
 
 
-_WINDOW = 8
+class Search:
+    """Looks for many secrets at once, by the first eight bytes of each of their forms."""
 
+    WINDOW = 8
 
-def leaks(data: bytes, secrets: dict[bytes, str]) -> set[str]:
-    """Kinds of the secrets that stand in some bytes, in any form."""
-    if len(data) < _WINDOW:
-        return set()
-    patterns: dict[int, list[tuple[bytes, str]]] = {}
-    for secret, kind in secrets.items():
-        for form in forms(secret):
-            patterns.setdefault(int.from_bytes(form[:_WINDOW], "little"), []).append((form, kind))
-    octets = np.frombuffer(data, dtype=np.uint8)
-    windows = np.zeros(len(data) - _WINDOW + 1, dtype=np.uint64)
-    for place in range(_WINDOW):
-        windows |= octets[place : len(windows) + place].astype(np.uint64) << np.uint64(8 * place)
-    hits = np.unique(windows[np.isin(windows, np.array(list(patterns), dtype=np.uint64))]).tolist()
-    return {kind for hit in hits for form, kind in patterns[hit] if form in data}
+    def __init__(self, secrets: dict[bytes, str]) -> None:
+        self.patterns: dict[int, list[tuple[bytes, str]]] = {}
+        for secret, kind in secrets.items():
+            for form in forms(secret):
+                self.patterns.setdefault(int.from_bytes(form[: self.WINDOW], "little"), []).append((form, kind))
+        self.beginnings = np.array(list(self.patterns), dtype=np.uint64)
+
+    def kinds_in(self, data: bytes) -> set[str]:
+        """Kinds of the secrets that stand in some bytes, in any form."""
+        if len(data) < self.WINDOW:
+            return set()
+        octets = np.frombuffer(data, dtype=np.uint8)
+        windows = np.zeros(len(data) - self.WINDOW + 1, dtype=np.uint64)
+        for place in range(self.WINDOW):
+            windows |= octets[place : len(windows) + place].astype(np.uint64) << np.uint64(8 * place)
+        hits = np.unique(windows[np.isin(windows, self.beginnings)]).tolist()
+        return {kind for hit in hits for form, kind in self.patterns[hit] if form in data}
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytes.hex, base64.b64encode, base64.urlsafe_b64encode])
@@ -206,8 +211,8 @@ def test_the_search_finds_what_is_there(wrap: object, before: bytes) -> None:
     assert callable(wrap)
     encoded = wrap(before + secret + b"behind")
     text = encoded.encode() if isinstance(encoded, str) else bytes(encoded)
-    assert leaks(b"{..." + text + b"}", {secret: "it"}) == {"it"}
-    assert leaks(b"{..." + text[:-14] + b"}", {bytes(32): "it"}) == set()
+    assert Search({secret: "it"}).kinds_in(b"{..." + text + b"}") == {"it"}
+    assert Search({bytes(32): "it"}).kinds_in(b"{..." + text[:-14] + b"}") == set()
 
 
 def test_a_bug_in_the_middle_of_a_page_shows_no_content(
@@ -233,5 +238,5 @@ def test_a_bug_in_the_middle_of_a_page_shows_no_content(
         assert run_program(arguments) == 1
     shown = capsys.readouterr()
     assert MARKER.decode() in raised[0]
-    assert leaks((shown.out + shown.err).encode(), all_secrets(spec)) == set()
+    assert Search(all_secrets(spec)).kinds_in((shown.out + shown.err).encode()) == set()
     assert "RuntimeError" in shown.err
