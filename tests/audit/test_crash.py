@@ -80,7 +80,7 @@ def test_killed_at_the_first_flush_ever(tmp_path: Path, step: tuple[str, str]) -
     check_whole(tmp_path, 2)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_torn_anywhere(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """A power cut may leave any prefix of the unacknowledged bytes, or blocks that were never filled."""

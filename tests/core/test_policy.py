@@ -459,7 +459,7 @@ def fulfilled(facts: ConversationFacts, policy: Policy) -> bool:
     return permitting == everybody and facts.owner_id in everybody & facts.exporters
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(_conversations(), _policies)
 @example(mailbox(ALICE, BOB), EVERY)
 @example(mailbox(ALICE, child(guardians())), EVERY)

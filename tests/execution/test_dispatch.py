@@ -237,7 +237,7 @@ def test_an_engine_that_stays_without_workers_stops_the_run(tmp_path: Path) -> N
 
 
 def test_an_engine_that_takes_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its scheduler went away right after it was asked for its workers: no shard is lost, whatever the tries come to."""
+    """Its scheduler went away right after it was asked for its workers: no shard is lost, however often it is tried."""
     engine, clock = Pools(2), Hours()
     queue = queue_of(tmp_path, 3, engine, clock)
     with monkeypatch.context() as away:

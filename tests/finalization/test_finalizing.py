@@ -597,7 +597,7 @@ def test_two_runs_on_postgresql_killed_now_and_then(tmp_path: Path) -> None:
         tamper(spec, f"DELETE FROM message WHERE message_id = '{place[2]}'")
     before = set(rows(spec, OF_TEXT))
     kills = 0
-    while kills < 12 and interrupted(spec, 5 + kills, sealed=False):
+    while kills < 6 and interrupted(spec, 5 + kills, sealed=False):
         kills += 1
     result = finalized(spec)
     assert kills > 3

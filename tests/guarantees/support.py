@@ -111,6 +111,15 @@ class Operator:
         return replace(self, now=moment)
 
 
+def ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end of a process, for so long."""
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def shell_campaign(folder: Path, shape: Shape, **variables: str) -> tuple[CampaignSpec, Operator]:
     """A campaign with a configuration file, everything handed in, and an operator the day after its cutover.
 

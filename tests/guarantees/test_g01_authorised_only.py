@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def shape(seed: int, users: UserShares = _EVERY_KIND) -> Shape:
 
 
 @pytest.mark.parametrize("quorum", ["owner", "every_participant"])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_only_conversations_whose_quorum_granted_are_visible(tmp_path: Path, seed: int, quorum: str) -> None:
     """Authorised only: by the records that were handed in, and by the shares of the world, in every combination."""
     spec = small_campaign(tmp_path / "campaign", shape(seed), authorization={"quorum": quorum})
@@ -93,7 +94,7 @@ def holds(record: dict[str, Any]) -> bool:
 
 def test_silence_is_never_consent_whatever_an_operator_says(tmp_path: Path) -> None:
     """Authorised only: with keys for everything and grants for nothing, no combination of options opens a message."""
-    everybody = shape(4, UserShares.none())
+    everybody = replace(shape(4, UserShares.none()), accounts=20, conversations=40, messages=200)
     spec, operator = shell_campaign(tmp_path / "campaign", everybody, EXECUTION_WORKERS="1")
     with open_campaign(spec) as campaign, campaign.database.write("test") as connection:
         connection.exec_driver_sql("DELETE FROM migrator_authorization")
@@ -170,7 +171,9 @@ def nothing_was_opened(spec: CampaignSpec) -> bool:
 
 def test_reading_shows_nothing_that_is_sealed(tmp_path: Path) -> None:
     """Authorised only: `read` opens server history, and no sealed conversation, whoever asks for whatever reason."""
-    spec, operator = shell_campaign(tmp_path / "campaign", shape(7), EXECUTION_WORKERS="1")
+    spec, operator = shell_campaign(
+        tmp_path / "campaign", replace(shape(7), accounts=20, conversations=40, messages=200), EXECUTION_WORKERS="1"
+    )
     plan_id = json.loads(operator("plan", "-o", "json"))["plan_id"]
     operator("execute", plan_id)
     sealed, shown = (

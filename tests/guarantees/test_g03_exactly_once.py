@@ -16,7 +16,7 @@ import psutil
 from fixtures.world import FaultShares, Shape, UserShares
 from migrator.campaign import CampaignSpec, open_campaign
 from tests.execution.state import final_state, log_matches_outbox
-from tests.guarantees.support import DEADLINE, Kept, Operator, family, shell_campaign
+from tests.guarantees.support import DEADLINE, Kept, Operator, ended_within, family, shell_campaign
 from tests.verification.support import rows
 
 _SEED = 20260508
@@ -32,15 +32,6 @@ _SHAPE = Shape(
     users=UserShares(history_export=0.1, partial_export=0.1, late_export=0.1),
     faults=FaultShares(flipped=0.003),
 )
-
-
-def ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait for the end of a process, for so long."""
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 @dataclass
@@ -142,7 +133,7 @@ def test_a_stopped_coordinator_leaves_no_process_behind(tmp_path: Path) -> None:
     plan_id = json.loads(operator("plan", "-o", "json"))["plan_id"]
     process = operator.start("execute", plan_id, "--workers", "2", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seen: dict[int, psutil.Process] = {}
-    while process.poll() is None:
+    while not ended_within(process, 0.05):
         seen.update((member.pid, member) for member in family(process))
     assert process.returncode == 0
     assert len(seen) >= 4, "coordinator, fork server, two workers"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fixtures.world import FaultShares, Shape, UserShares
 from tests.guarantees import reader
-from tests.guarantees.support import Operator, plan, shell_campaign
+from tests.guarantees.support import Operator, ended_within, plan, shell_campaign
 from tests.support.campaigns import LATE, at, import_exports
 
 _SHAPE = Shape(
@@ -55,7 +55,7 @@ class Seen:
 
     def follow(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         """Look again and again until the process has ended."""
-        while process.poll() is None:
+        while not ended_within(process, 0.005):
             self.poll(folder)
         self.poll(folder)
 

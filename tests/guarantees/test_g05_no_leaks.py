@@ -23,7 +23,7 @@ from migrator.cli.main import run as run_program
 from migrator.execution import session, small
 from migrator.keyservices.interface import KeyRefusal
 from tests.execution.inline import InlineEngine
-from tests.guarantees.support import DEADLINE, Operator, family, plan, shell_campaign
+from tests.guarantees.support import DEADLINE, Operator, ended_within, family, plan, shell_campaign
 from tests.support.campaigns import LATE, RUN
 from tests.verification.support import rows
 
@@ -56,7 +56,7 @@ def test_a_whole_campaign_leaves_no_secret_behind(tmp_path_factory: pytest.TempP
     with_source(spec, victim)
     for number, (moment, arguments) in enumerate(
         (
-            (RUN, ("resume", "--workers", "2")),
+            (RUN, ("resume", "--workers", "1")),
             (RUN, ("status",)),
             (RUN, ("verify",)),
             (RUN, ("report", "--save", "report")),
@@ -88,7 +88,7 @@ def killed_in_the_middle(spec: CampaignSpec, operator: Operator, plan_id: str, o
     """Start a run, look at its processes while it is at work, and kill it."""
     with (outputs / "killed").open("wb") as output:
         process = operator.start("execute", plan_id, "--workers", "2", *_LOUD, stdout=output, stderr=output)
-        while process.poll() is None and not rows(spec, "SELECT 1 FROM migrator_message LIMIT 1"):
+        while not ended_within(process, 0.02) and not rows(spec, "SELECT 1 FROM migrator_message LIMIT 1"):
             pass
         members = family(process)
         limits = [member.rlimit(psutil.RLIMIT_CORE) for member in members if member.is_running()]
