@@ -1,13 +1,11 @@
 """Settings and fixtures for all tests."""
 
-import gc
 import os
 import sys
 
 import pytest
 from hypothesis import settings
 
-from migrator.garbage import COLLECT_AFTER
 from tests.support.key_services import switched
 
 __all__ = ["switched"]
@@ -32,6 +30,3 @@ def thorough(request: pytest.FixtureRequest) -> bool:
 # the time of each start is spent on compiling all of it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-
-# As the program's own processes do it: looking for cycles every 700 containers takes a twelfth of the suite's time.
-gc.set_threshold(COLLECT_AFTER, 20, 20)
