@@ -131,7 +131,10 @@ class Cluster:
             return subprocess.Popen(
                 [sys.executable, "-c", f"{first}\n{_RUN.format(program=program, parent=os.getpid())}", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, **self._settings, "PYTHONPATH": str(ROOT), **env},
+                env={
+                    **os.environ, "DASK_TEMPORARY_DIRECTORY": self._folder.name, **self._settings,
+                    "PYTHONPATH": str(ROOT), **env,
+                },
             )  # fmt: skip
 
 
