@@ -48,6 +48,7 @@ class Queue:
         self._workers = self._most_workers = engine.workers
         self._deserted_at: float | None = None
         self._refused = False
+        """Whether the engine did not take what it was handed last; where nothing was handed, it refused nothing."""
         self.most: int | None = None
         """How many workers have something to do, where that is fewer than there are; None: all of them."""
 
@@ -84,8 +85,11 @@ class Queue:
         if gone is not None:
             return gone
         results: list[ShardResult | MigratorError] = []
+        self._refused = False
         while self._waiting and not held and self._workers and len(self._working) < self._room:
             if not self._submit(self._waiting[0]):
+                self._refused = True
+                self._alone_for()
                 break
             self._waiting.popleft()
         if not self._working:
@@ -124,7 +128,7 @@ class Queue:
         ]
 
     def _alone_for(self) -> float:
-        """Seconds since the engine was first found without workers."""
+        """Seconds since the engine was first found without workers, or refusing."""
         now = self._monotonic()
         self._deserted_at = now if self._deserted_at is None else self._deserted_at
         return now - self._deserted_at
@@ -142,10 +146,7 @@ class Queue:
                 self._made.remove(self._executor)
                 self._executor.shutdown(wait=False)
                 self._executor = None
-            self._refused = True
-            self._alone_for()
             return False
-        self._refused = False
         return True
 
     def _ended(

@@ -90,7 +90,7 @@ def test_killed_at_every_commit_boundary(ready: Ready, undisturbed: dict[str, An
 
 
 def _one_of_each(boundaries: list[tuple[str, str]], *, odd: bool) -> list[int]:
-    """Of each kind of commit, in turn, the moment before its first or the one after its last: `odd`, the other one."""
+    """Of each kind of commit one moment, in turn before its first and after its last; `odd` takes the other ones."""
     first = {boundary: number for number, boundary in reversed(list(enumerate(boundaries)))}
     last = {boundary: number for number, boundary in enumerate(boundaries)}
     chosen = [(first[label, "before"], last[label, "after"]) for label in sorted({label for label, _ in boundaries})]

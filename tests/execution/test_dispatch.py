@@ -264,6 +264,21 @@ def test_an_engine_that_goes_on_taking_nothing_stops_the_run(tmp_path: Path, mon
     assert not queue.busy
 
 
+def test_who_is_held_back_hears_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused once, then throttled for longer than an engine is waited for: the work goes on where it was."""
+    engine, clock = Pools(2), Hours()
+    queue = queue_of(tmp_path, 3, engine, clock)
+    with monkeypatch.context() as away:
+        away.setattr(Scripted, "submit", refuse)
+        queue.step(paused=False)
+    for second in range(1, 300, 50):
+        clock.now = second
+        assert queue.step(paused=False, held=True) == []
+    assert not queue.deserted
+    queue.step(paused=False)
+    assert len(engine.made[-1].given) == 3
+
+
 def test_who_pauses_waits_for_those_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the engine took the next shard from nobody."""
     engine = Pools(1)

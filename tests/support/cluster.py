@@ -126,7 +126,7 @@ class Cluster:
     ) -> "subprocess.Popen[bytes]":
         arguments = [*options, "--host", "127.0.0.1", "--protocol", self._protocol, "--no-dashboard"]
         if program == "worker":
-            arguments += ["--memory-limit", "0", "--local-directory", self._folder.name]
+            arguments += ["--memory-limit", "0"]
         with (Path(self._folder.name) / "log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", f"{first}\n{_RUN.format(program=program, parent=os.getpid())}", *arguments],
