@@ -67,7 +67,7 @@ def undisturbed_end(ready: Ready) -> dict[str, Any]:
     return ready.state()
 
 
-def test_killed_at_every_commit_boundary(ready: Ready, undisturbed: dict[str, Any], thorough: bool) -> None:
+def test_killed_around_every_kind_of_commit(ready: Ready, undisturbed: dict[str, Any], thorough: bool) -> None:
     """Right before or right after a commit of every kind, the other one on the other database; or around all."""
     labels = {label for label, _ in undisturbed["boundaries"]}
     assert {

@@ -1,6 +1,6 @@
 """G3: the program itself, killed at any instant in any of its processes, then resumed, ends as an undisturbed run.
 
-Kills at every commit boundary and at instants inside one process: `tests/execution/test_crash.py`. Everything that
+Kills around every kind of commit and at instants inside one process: `tests/execution/test_crash.py`. Everything that
 operators and users can do between the kills: `test_g03_state_machine.py`.
 """
 
